@@ -1,0 +1,1 @@
+"""Headless verbs (typer): the same functions as the deck, printed."""

@@ -1,0 +1,175 @@
+"""Verbs that start something: run, exec, resume, demo."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...engine.errors import ExitCode, UsageError
+from ...engine.rundir import Home
+from .common import JsonOption, RunArgument, catalog, complete_recipe, find, print_json, say
+
+if TYPE_CHECKING:
+    from ...engine.planning import Plan
+
+NameOption = Annotated[str | None, typer.Option("--name", help="What to call the run.")]
+DetachOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--detach/--attach",
+        "-d",
+        help="Return at once with the run id, or wait with a live line (the default on a terminal).",
+    ),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan, start nothing.")]
+TagOption = Annotated[list[str] | None, typer.Option("--tag", help="A word to find the run by; may be repeated.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs to the command."""
+    app.command()(run)
+    app.command(name="exec", context_settings={"allow_interspersed_args": False})(execute)
+    app.command()(resume)
+    app.command()(demo)
+
+
+def run(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE[.STAGE]", help="What to train.", autocompletion=complete_recipe)
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value]...", help="group=option, preset=name or field=value.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="The baseline, but: see `wavedeck recipes NAME`.")
+    ] = None,
+    name: NameOption = None,
+    tag: TagOption = None,
+    detach: DetachOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a recipe: `wavedeck run sousa data=tiny training.lr=1e-3`."""
+    from ...engine.planning import plan_recipe
+    from ...engine.recipe import load_recipe
+
+    base, _, stage = recipe.partition(".")
+    home = Home.default()
+    plan = plan_recipe(
+        home,
+        load_recipe(base),
+        overrides or [],
+        stage=stage or None,
+        preset=preset,
+        name=name,
+        tags=tag or [],
+        taken=catalog().ids(),
+    )
+    _start(home, plan, detach=detach, dry_run=dry_run, as_json=as_json)
+
+
+def execute(
+    command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="The program and its arguments.")],
+    name: NameOption = None,
+    cwd: Annotated[Path | None, typer.Option("--cwd", help="Where to run it.")] = None,
+    patterns: Annotated[
+        Path | None, typer.Option("--patterns", help="TOML file with your own console patterns (see docs/cli.md).")
+    ] = None,
+    tag: TagOption = None,
+    detach: DetachOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Supervise any program: its console is kept, and its metrics are drawn from what it prints."""
+    from ...engine.planning import load_patterns, plan_command
+
+    home = Home.default()
+    plan = plan_command(
+        command,
+        name=name,
+        cwd=cwd,
+        patterns=load_patterns(home, patterns),
+        tags=tag or [],
+        taken=catalog().ids(),
+    )
+    _start(home, plan, detach=detach, dry_run=dry_run, as_json=as_json)
+
+
+def _start(home: Home, plan: Plan, *, detach: bool | None, dry_run: bool, as_json: bool) -> None:
+    import asyncio
+
+    from ...remote import operations
+    from ...remote.local import LocalHost
+
+    if dry_run:
+        _print_plan(plan, as_json)
+        return
+    home.ensure_writable()
+    result = asyncio.run(operations.launch(home, LocalHost(), plan.manifest, plan.attempt))
+    if result.notice:
+        say(result.notice)
+    if detach:
+        if as_json:
+            print_json({"id": plan.run_id, "dir": str(home.runs / plan.run_id)})
+        else:
+            print(plan.run_id)
+        return
+    _watch(plan.run_id, as_json)
+
+
+def _print_plan(plan: Plan, as_json: bool) -> None:
+    if as_json:
+        import msgspec
+
+        print_json({"manifest": msgspec.to_builtins(plan.manifest), "equivalent": list(plan.equivalent)})
+        return
+    from .tables import print_plan
+
+    print_plan(plan)
+
+
+def _watch(run_id: str, as_json: bool) -> None:
+    from .live_line import watch
+
+    runs, directory = find(run_id)
+    say(f"{run_id}: Ctrl-C leaves it running; `wavedeck stop {run_id}` ends it.")
+    view = watch(runs, directory)
+    if as_json:
+        print_json(view.to_json())
+    raise typer.Exit(ExitCode.OK if view.state == "finished" else ExitCode.RUN_FAILED)
+
+
+def resume(
+    run: RunArgument,
+    detach: DetachOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a run from its newest whole checkpoint, in the same directory."""
+    import asyncio
+
+    from ...remote import operations
+    from ...remote.local import LocalHost
+
+    runs, directory = find(run)
+    view = runs.view(directory)
+    if view.problem and view.manifest is None:
+        raise UsageError(f"{view.id}: {view.problem}")
+    result = asyncio.run(operations.resume(runs.home, LocalHost(), directory))
+    if result.notice:
+        say(result.notice)
+    if detach:
+        print_json({"id": directory.id, "dir": str(directory.path)}) if as_json else print(directory.id)
+        return
+    _watch(directory.id, as_json)
+
+
+def demo(
+    headless: Annotated[bool, typer.Option("--headless", help="The same tour as plain output.")] = False,
+) -> None:
+    """The two-minute tour: make drum rudiments, train on them, watch it on the deck."""
+    from .tour import tour
+
+    tour(headless=headless or not (sys.stdin.isatty() and sys.stdout.isatty()))

@@ -1,0 +1,25 @@
+"""Opening the deck on this terminal; Textual is imported only here."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ...engine.errors import WavedeckError
+
+
+def open_deck(run_id: str | None = None) -> None:
+    """Start the Textual app on this terminal, or say why that cannot be."""
+    from ...engine.rundir import Home
+
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise WavedeckError("the deck needs a terminal; `wavedeck ps` and the other verbs work without one.")
+    home = Home.default()
+    home.ensure_writable()
+    from ..cockpit import Wavedeck
+
+    application = Wavedeck(home, open_run=run_id)
+    application.run()
+    if application.return_code:
+        raise typer.Exit(application.return_code)

@@ -1,0 +1,185 @@
+"""Verbs that only look: ps, show, metrics, logs, wait, recipes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+from ...engine.errors import ExitCode, UsageError
+from .common import (
+    JsonOption,
+    RunArgument,
+    catalog,
+    complete_recipe,
+    find,
+    look,
+    print_json,
+    say,
+)
+
+SHOWN_BY_DEFAULT = 20
+POLL_S = 0.25
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs to the command."""
+    app.command()(ps)
+    app.command()(show)
+    app.command()(metrics)
+    app.command()(logs)
+    app.command()(wait)
+    app.command()(recipes)
+
+
+def ps(
+    everything: Annotated[bool, typer.Option("--all", "-a", help="All runs, not only the newest 20.")] = False,
+    active: Annotated[bool, typer.Option("--active", help="Only runs that are alive.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List runs: state, progress, best, age. JSON always lists all of them."""
+    views = catalog().views()
+    if active:
+        views = [view for view in views if view.state.active]
+    if as_json:
+        print_json([view.to_json() for view in views])
+        return
+    if not views:
+        say("no runs yet: start one with `wavedeck run sousa preset=debug` or `wavedeck demo`.")
+        return
+    from .run_list import print_runs
+
+    shown = views if everything else views[-SHOWN_BY_DEFAULT:]
+    print_runs(shown)
+    if len(shown) < len(views):
+        say(f"{len(views) - len(shown)} older runs are not shown: `wavedeck ps --all`.")
+
+
+def show(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Everything about one run: state, progress, metrics, checkpoints, how it ended."""
+    view = look(run)
+    if as_json:
+        print_json(view.to_json())
+        return
+    from .tables import print_run
+
+    print_run(view)
+
+
+def metrics(
+    run: RunArgument,
+    keys: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY...", help="Only these metrics (a trailing * is allowed)."),
+    ] = None,
+    last: Annotated[int, typer.Option("--last", "-n", min=1, help="Rows of the table, newest last.")] = 20,
+    as_csv: Annotated[bool, typer.Option("--csv", help="step,epoch,t,metric,value of every point.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """The loss table of a run, or every point of its series as JSON or CSV."""
+    from ...engine.feed import read_metrics
+
+    view = look(run)
+    from ...engine.rundir import RunDir
+
+    chosen = _choose(read_metrics(RunDir(view.dir)), keys or [])
+    if as_json:
+        from .tables import series_json
+
+        print_json({"run": view.id, "series": series_json(chosen)})
+    elif as_csv:
+        from .tables import print_csv
+
+        print_csv(chosen)
+    elif not chosen:
+        say(f"{view.id} has logged no metrics yet.")
+    else:
+        from .tables import print_losses
+
+        print_losses(view, chosen, keys or [], last)
+
+
+def _choose(series: dict[str, Any], keys: list[str]) -> dict[str, Any]:
+    """The series that `keys` name; an unknown key names the nearest."""
+    if not keys:
+        return series
+    from fnmatch import fnmatchcase
+
+    from ...engine.errors import suggestion
+
+    chosen: dict[str, Any] = {}
+    for key in keys:
+        matches = {name: view for name, view in series.items() if fnmatchcase(name, key)}
+        if not matches:
+            hint = suggestion(key, series) or f" It has {', '.join(series) or 'none'}."
+            raise UsageError(f"the run has no metric {key!r}.{hint}")
+        chosen |= matches
+    return chosen
+
+
+def logs(
+    run: RunArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Start with the last N lines; 0 is all.")] = 50,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The bytes as they are, with every carriage return and escape.")
+    ] = False,
+) -> None:
+    """What the run printed, as a terminal would show it (bars collapsed), or raw."""
+    from .follow import follow_console
+
+    runs, directory = find(run)
+    follow_console(runs, directory, follow=follow, lines=lines, raw=raw)
+
+
+def wait(
+    run: RunArgument,
+    timeout: Annotated[float | None, typer.Option("--timeout", min=0, help="Give up after so many seconds.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Wait until a run has ended. Exit code 0 when it finished, 4 when it ended in any other way, 1 on timeout."""
+    from ...engine.state import RunState, describe_end
+
+    runs, directory = find(run)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        view = runs.view(directory)
+        if view.state is RunState.UNREADABLE:
+            raise UsageError(f"{view.id}: {view.problem}")
+        if not view.state.active and view.state is not RunState.QUEUED:
+            break
+        if deadline is not None and time.monotonic() >= deadline:
+            say(f"{view.id} is still {view.state} after {timeout:g} s.")
+            raise typer.Exit(ExitCode.FAILED)
+        time.sleep(POLL_S)
+    if as_json:
+        print_json(view.to_json())
+    else:
+        end = describe_end(view.exit)
+        say(f"{view.id} {view.state}{f' ({end})' if end else ''}.")
+    raise typer.Exit(ExitCode.OK if view.state is RunState.FINISHED else ExitCode.RUN_FAILED)
+
+
+def recipes(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="One recipe in full.", autocompletion=complete_recipe),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What can be trained: recipes, or one recipe's stages, presets and config fields."""
+    from ...engine.recipe import load_recipe, recipe_names
+    from .recipe_pages import face_json, print_face, print_list
+
+    if name is not None:
+        recipe = load_recipe(name.split(".")[0])
+        print_json(face_json(recipe)) if as_json else print_face(recipe)
+        return
+    faces = [load_recipe(known) for known in recipe_names()]
+    if as_json:
+        print_json([face_json(recipe) for recipe in faces])
+    else:
+        print_list(faces)
+    sys.stdout.flush()

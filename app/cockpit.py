@@ -1,0 +1,158 @@
+"""The deck: a Textual app over the same functions as the headless verbs. This file only wires.
+
+Nothing here blocks: reading happens in watcher threads, operations in workers, and both end in a message or a
+sentence on screen.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import ClassVar
+
+from textual import on
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.worker import Worker, WorkerState
+
+from ..engine import format as fmt
+from ..engine.catalog import Catalog, RunView
+from ..engine.errors import WavedeckError
+from ..engine.rundir import Home
+from ..remote.host import Host
+from ..remote.liveness import alive
+from ..remote.local import LocalHost
+from ..widgets.title_bar import TitleBar
+from .commands import RunCommands
+from .messages import MachineSeen, RunsSeen, WatchFailed
+from .palette_commands import RunProvider
+from .screens.help import Help
+from .screens.launch import LaunchScreen
+from .screens.run import RunScreen
+from .screens.runs import RunsScreen
+from .themes import THEMES
+from .watchers import CallWatcher, RunsWatcher
+
+MACHINE_EVERY_S = 2.0
+DISK_LOW_BYTES = 512 * 1024**2
+
+
+class Wavedeck(App[None]):
+    """The flight deck over one home."""
+
+    TITLE = "Wavedeck"
+    CSS = (files("wavedeck.assets") / "deck.tcss").read_text()
+    COMMANDS = App.COMMANDS | {RunProvider}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "launch", "Launch", id="deck.launch", tooltip="Configure and start a training"),
+        Binding("t", "next_theme", "Theme", show=False, id="deck.theme", tooltip="Dark, light, colour-blind-safe"),
+        Binding("question_mark", "help", "Help", id="deck.help", tooltip="Every key of this screen"),
+        Binding("q", "quit", "Quit", id="deck.quit", tooltip="Leave the deck; runs go on"),
+    ]
+    HELP_TITLE = "Deck"
+
+    def __init__(self, home: Home, *, open_run: str | None = None) -> None:
+        super().__init__()
+        self.home = home
+        self._here = LocalHost()
+        self.host: Host = self._here
+        self.catalog = Catalog(home, alive)
+        self.commands = RunCommands(self, self)
+        self.views: tuple[RunView, ...] = ()
+        self._open_first = open_run
+        self._disk_told = False
+        self._watchers = [
+            RunsWatcher(self.catalog, self),
+            CallWatcher("machine", self, self._look_at_machine),
+        ]
+
+    def on_mount(self) -> None:
+        """Themes, home screen, watchers."""
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = THEMES[0].name
+        self.push_screen(RunsScreen())
+        if self._open_first is not None:
+            self.open_run(self._open_first)
+        for watcher in self._watchers:
+            watcher.start()
+
+    def on_unmount(self) -> None:
+        """Threads end with the app; runs do not."""
+        for watcher in self._watchers:
+            watcher.stop()
+        self._here.close()
+
+    # --- what comes in
+
+    @on(RunsSeen)
+    def _runs_changed(self, message: RunsSeen) -> None:
+        self.views = message.views
+        self._hand_to_screen()
+
+    def _hand_to_screen(self) -> None:
+        for screen in self.screen_stack:
+            if isinstance(screen, RunsScreen | RunScreen) and screen.is_active:
+                screen.show_runs(self.views)
+
+    @on(MachineSeen)
+    def _machine_changed(self, message: MachineSeen) -> None:
+        for bar in self.screen.query(TitleBar):
+            bar.reading = message.reading
+        free = message.reading.disk_free
+        low = free is not None and free < DISK_LOW_BYTES
+        if low and not self._disk_told:
+            text = f"{fmt.size(free)} left under {self.home.root}: runs go on, journals and checkpoints may be lost."
+            self.notify(text, title="disk almost full", severity="error", timeout=30, markup=False)
+        self._disk_told = low
+
+    @on(WatchFailed)
+    def _watch_failed(self, message: WatchFailed) -> None:
+        self.notify(message.error, title=f"cannot read {message.what}", severity="error", markup=False)
+
+    @on(Worker.StateChanged)
+    def _worker_changed(self, event: Worker.StateChanged) -> None:
+        """No worker fails silently."""
+        if event.state is WorkerState.ERROR:
+            error = event.worker.error
+            title = f"{event.worker.name} failed"
+            text = str(error) if isinstance(error, WavedeckError) else f"{type(error).__name__}: {error}"
+            self.notify(text, title=title, severity="error", timeout=12, markup=False)
+
+    def _look_at_machine(self) -> float:
+        self.post_message(MachineSeen(self._here.reading(self.home.root)))
+        return MACHINE_EVERY_S
+
+    def look_again(self) -> None:
+        """Something was just done: do not wait for the next turn."""
+        self._watchers[0].nudge()
+
+    # --- where to go
+
+    def open_run(self, run_id: str) -> None:
+        """Show one run; an open run screen is replaced, so that escape always leads home."""
+        if isinstance(self.screen, RunScreen):
+            self.switch_screen(RunScreen(run_id))
+        else:
+            self.push_screen(RunScreen(run_id))
+
+    def view_of(self, run_id: str) -> RunView | None:
+        """The newest view of a run."""
+        return next((view for view in self.views if view.id == run_id), None)
+
+    def action_launch(self) -> None:
+        """Open the launch form."""
+        self.push_screen(LaunchScreen())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The launch form cannot be opened from itself."""
+        return action != "launch" or not isinstance(self.screen, LaunchScreen)
+
+    def action_help(self) -> None:
+        """The keys of this screen."""
+        self.push_screen(Help(self.screen))
+
+    def action_next_theme(self) -> None:
+        """Cycle through Wavedeck's themes."""
+        names = [theme.name for theme in THEMES]
+        place = names.index(self.theme) if self.theme in names else -1
+        self.theme = names[(place + 1) % len(names)]

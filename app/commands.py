@@ -1,0 +1,100 @@
+"""What the deck does to runs: it asks where something may be lost, works in a worker, and says how it went."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+from ..engine import format as fmt
+from ..engine.catalog import RunView
+from ..engine.errors import WavedeckError
+from ..engine.names import tail
+from ..engine.rundir import RunDir
+from ..remote import operations
+from .screens.confirm import Confirm
+
+if TYPE_CHECKING:
+    from textual.app import App
+
+    from .deck import Deck
+
+
+class RunCommands:
+    """Stop, resume, attach and delete, for any screen."""
+
+    def __init__(self, app: App[None], deck: Deck) -> None:
+        self._app = app
+        self._deck = deck
+
+    def stop(self, view: RunView) -> None:
+        """Ask, then request the stop; the supervisor does the rest, with or without a deck."""
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                try:
+                    operations.request_stop(RunDir(view.dir))
+                except WavedeckError as error:  # it ended while the question stood there
+                    self._say(str(error), severity="warning")
+                else:
+                    self._say(f"asked {tail(view.id)} to save and stop")
+
+        step = f" It is at step {fmt.count(view.step)}." if view.step is not None else ""
+        question = Confirm(
+            f"Stop {tail(view.id)}?",
+            f"It is asked to save a checkpoint and end; what does not end in time is killed.{step} r resumes it later.",
+            "Stop",
+        )
+        self._app.push_screen(question, answered)
+
+    def resume(self, view: RunView) -> None:
+        """Start the next attempt."""
+        self._app.run_worker(
+            self._resume(view),
+            name=f"resuming {tail(view.id)}",
+            group=f"resume-{view.id}",
+            exclusive=True,
+            exit_on_error=False,
+        )
+
+    async def _resume(self, view: RunView) -> None:
+        result = await operations.resume(self._deck.home, self._deck.host, RunDir(view.dir))
+        self._say(f"resumed {tail(view.id)}: attempt {result.attempt}")
+
+    def attach(self, view: RunView) -> None:
+        """Suspend the deck into the run's tmux session; detaching comes back."""
+        try:
+            argv = operations.attach_argv(RunDir(view.dir))
+        except WavedeckError as error:
+            self._say(str(error), severity="error")
+            return
+        with self._app.suspend():
+            print(f"attached to {tail(view.id)}: ctrl+b d comes back to the deck, ctrl+c interrupts the training")
+            status = subprocess.run(argv, check=False).returncode
+        self._app.refresh(layout=True)
+        if status:
+            self._say(f"tmux ended with status {status}", severity="warning")
+        self._deck.look_again()
+
+    def delete(self, view: RunView) -> None:
+        """Ask, then delete."""
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._app.run_worker(self._delete(view), name=f"deleting {tail(view.id)}", exit_on_error=False)
+
+        kept = f"{len(view.checkpoints)} checkpoints, " if view.checkpoints else ""
+        question = Confirm(
+            f"Delete {tail(view.id)} for good?",
+            f"{kept}metrics and console in {view.dir} are removed. This cannot be undone.",
+            "Delete",
+            danger=True,
+        )
+        self._app.push_screen(question, answered)
+
+    async def _delete(self, view: RunView) -> None:
+        await operations.remove(self._deck.home, RunDir(view.dir))
+        self._say(f"deleted {tail(view.id)}")
+
+    def _say(self, text: str, severity: str = "information") -> None:
+        self._app.notify(text, severity=severity, markup=False)  # type: ignore[arg-type]
+        self._deck.look_again()

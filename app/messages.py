@@ -1,0 +1,95 @@
+"""What watchers tell screens. Pictures may be merged, since a newer one replaces an older one of the same run; endings
+and failures are never dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from textual.message import Message
+
+from ..engine.catalog import RunView
+from ..engine.console import ConsolePicture
+from ..engine.feed import Loading
+from ..engine.machine import MachineReading
+from ..engine.series_view import SeriesView
+
+
+class RunsSeen(Message):
+    """All runs of the home, as they are now."""
+
+    def __init__(self, views: tuple[RunView, ...]) -> None:
+        super().__init__()
+        self.views = views
+
+    def can_replace(self, message: Message) -> bool:
+        """A newer list replaces an older one."""
+        return isinstance(message, RunsSeen)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunPicture:
+    """The series of one run at one moment; unchanged series are the same objects as before."""
+
+    run_id: str
+    series: Mapping[str, SeriesView]
+    loading: Loading
+
+
+class RunSeen(Message):
+    """A watched run has new metrics."""
+
+    def __init__(self, picture: RunPicture) -> None:
+        super().__init__()
+        self.picture = picture
+
+    def can_replace(self, message: Message) -> bool:
+        """A newer picture of the same run replaces an older one."""
+        return isinstance(message, RunSeen) and message.picture.run_id == self.picture.run_id
+
+
+class MachineHistorySeen(Message):
+    """The machine readings of a run as series."""
+
+    def __init__(self, run_id: str, series: Mapping[str, SeriesView]) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self.series = series
+
+    def can_replace(self, message: Message) -> bool:
+        """A newer history of the same run replaces an older one."""
+        return isinstance(message, MachineHistorySeen) and message.run_id == self.run_id
+
+
+class ConsoleSeen(Message):
+    """New lines on a run's console."""
+
+    def __init__(self, run_id: str, picture: ConsolePicture) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self.picture = picture
+
+    def can_replace(self, message: Message) -> bool:
+        """A newer picture of the same console replaces an older one."""
+        return isinstance(message, ConsoleSeen) and message.run_id == self.run_id
+
+
+class MachineSeen(Message):
+    """A reading of the machine the deck runs on."""
+
+    def __init__(self, reading: MachineReading) -> None:
+        super().__init__()
+        self.reading = reading
+
+    def can_replace(self, message: Message) -> bool:
+        """Only the newest reading counts."""
+        return isinstance(message, MachineSeen)
+
+
+class WatchFailed(Message):
+    """A watcher could not go on; the sentence goes on screen."""
+
+    def __init__(self, what: str, error: str) -> None:
+        super().__init__()
+        self.what = what
+        self.error = error

@@ -1,0 +1,223 @@
+"""Configure and start a training: a form generated from the recipe's config, and the command line it equals."""
+
+from __future__ import annotations
+
+from typing import ClassVar, cast
+
+from rich.text import Text
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import Screen
+from textual.widgets import Button, Footer, Input, Label, Select, Static
+
+from ...engine.config import check_field, compose, describe
+from ...engine.errors import WavedeckError
+from ...engine.planning import Plan, plan_recipe
+from ...engine.recipe import Recipe, load_recipe, recipe_names
+from ...remote import operations
+from ...widgets.config_form import ConfigForm
+from ...widgets.title_bar import TitleBar
+from ..deck import deck_of
+
+WHOLE = "whole pipeline"
+NONE = "–"
+
+
+class LaunchScreen(Screen[None]):
+    """Recipe, stage, preset and groups on the left; every field on the right; the equal command below."""
+
+    HELP_TITLE = "Launch"
+    AUTO_FOCUS = "#find"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+l", "start", "Launch", id="launch.start", tooltip="Start this training", priority=True),
+        Binding("ctrl+f", "find", "Find field", id="launch.find", tooltip="Show only fields with these words"),
+        Binding("ctrl+r", "reset", "Reset", id="launch.reset", tooltip="Forget every edit"),
+        Binding("escape", "back", "Back", id="launch.back", tooltip="Leave without starting anything"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._recipe: Recipe | None = None
+        self._plan: Plan | None = None
+        self._busy = False
+
+    def compose(self) -> ComposeResult:
+        """Choices, form, command, keys."""
+        yield TitleBar("Launch")
+        with Horizontal(id="launch-body"):
+            with Vertical(id="choices"):
+                yield Label("recipe")
+                names = recipe_names()
+                yield Select([(name, name) for name in names], allow_blank=not names, id="recipe", compact=True)
+                yield Static("", id="summary")
+                yield Label("stage")
+                yield Select([(WHOLE, WHOLE)], allow_blank=False, id="stage", compact=True)
+                yield Label("preset")
+                yield Select([(NONE, NONE)], allow_blank=False, id="preset", compact=True)
+                yield Vertical(id="groups")
+                yield Label("name of the run")
+                yield Input(placeholder="as the recipe", id="name", compact=True)
+            with Vertical(id="fields"):
+                yield Input(placeholder="find: words of a field's name or help", id="find", compact=True)
+                yield ConfigForm(id="form")
+        with Horizontal(id="launch-bar"):
+            yield Static("", id="command")
+            yield Button("Launch  ctrl+l", id="start", variant="success")
+        yield Footer()
+
+    @on(Select.Changed, "#recipe")
+    async def _recipe_chosen(self, event: Select.Changed) -> None:
+        try:
+            recipe = load_recipe(str(event.value))
+        except WavedeckError as error:
+            self._say_error(str(error))
+            return
+        self._recipe = recipe
+        self.query_one("#summary", Static).update(Text(recipe.summary))
+        stages = [WHOLE, *(stage.name for stage in recipe.stages)]
+        self.query_one("#stage", Select).set_options([(stage, stage) for stage in stages])
+        presets = list(recipe.presets)
+        select = self.query_one("#preset", Select)
+        select.set_options([(preset, preset) for preset in [*presets, NONE]])
+        select.value = recipe.default_preset or (presets[0] if presets else NONE)
+        await self._draw_groups(recipe)
+        values = self._base_values()
+        form = self.query_one(ConfigForm)
+        await form.show(describe(recipe.config), values, lambda name, text: check_field(recipe, name, text))
+        self._refresh_plan()
+
+    async def _draw_groups(self, recipe: Recipe) -> None:
+        box = self.query_one("#groups", Vertical)
+        await box.remove_children()
+        for group, options in recipe.groups.items():
+            await box.mount(
+                Label(Text(group)),
+                Select(
+                    [(NONE, NONE), *((option, option) for option in options)],
+                    allow_blank=False,
+                    id=f"group-{group}",
+                    classes="group",
+                    compact=True,
+                ),
+            )
+
+    @on(Select.Changed, "#preset")
+    @on(Select.Changed, ".group")
+    def _base_changed(self) -> None:
+        """Preset and groups move the fields that nobody edited."""
+        if self._recipe is not None and self.query_one(ConfigForm).children:
+            self.query_one(ConfigForm).set_values(self._base_values())
+        self._refresh_plan()
+
+    @on(Select.Changed, "#stage")
+    @on(Input.Changed, "#name")
+    @on(ConfigForm.Changed)
+    def _something_changed(self) -> None:
+        self._refresh_plan()
+
+    @property
+    def _preset(self) -> str | None:
+        value = str(self.query_one("#preset", Select).value)
+        return None if value == NONE else value
+
+    @property
+    def _groups(self) -> list[str]:
+        chosen = []
+        for select in self.query(".group").results(Select):
+            if select.value not in (NONE, Select.BLANK):
+                chosen.append(f"{cast(str, select.id).removeprefix('group-')}={select.value}")
+        return chosen
+
+    def _base_values(self) -> dict[str, object]:
+        """Dotted name -> value as preset and groups give it."""
+        assert self._recipe is not None
+        return _flatten(compose(self._recipe, self._groups, self._preset).resolved)
+
+    def _refresh_plan(self) -> None:
+        """Check everything together and show the equal command, or what is wrong."""
+        self._plan = None
+        if self._recipe is None:
+            return
+        form = self.query_one(ConfigForm)
+        if form.errors:
+            self._say_error(form.errors[0])
+            return
+        stage = str(self.query_one("#stage", Select).value)
+        try:
+            self._plan = plan_recipe(
+                deck_of(self).home,
+                self._recipe,
+                [*self._groups, *form.overrides],
+                stage=None if stage == WHOLE else stage,
+                preset=self._preset,
+                name=self.query_one("#name", Input).value.strip() or None,
+                taken=[view.id for view in deck_of(self).views],
+            )
+        except WavedeckError as error:
+            self._say_error(str(error))
+            return
+        line = Text("$ ", style=self.app.theme_variables.get("text-muted", "") and "dim")
+        line.append(self._plan.command_line, style="bold")
+        self.query_one("#command", Static).update(line)
+        self.query_one("#start", Button).disabled = False
+
+    def _say_error(self, sentence: str) -> None:
+        text = Text(f"✗ {sentence}", style=self.app.theme_variables["error"])
+        self.query_one("#command", Static).update(text)
+        self.query_one("#start", Button).disabled = True
+
+    # --- keys
+
+    @on(Button.Pressed, "#start")
+    def action_start(self) -> None:
+        """Launch, then show the new run."""
+        if self._plan is None or self._busy:
+            return
+        self._busy = True
+        self._launch(self._plan)
+
+    @work(name="launching", group="launch", exit_on_error=False)
+    async def _launch(self, plan: Plan) -> None:
+        deck = deck_of(self)
+        try:
+            result = await operations.launch(deck.home, deck.host, plan.manifest, plan.attempt)
+        finally:
+            self._busy = False
+        if result.notice:
+            self.app.notify(result.notice, severity="warning", markup=False)
+        deck.look_again()
+        self.app.pop_screen()
+        deck.open_run(plan.run_id)
+
+    def action_find(self) -> None:
+        """Go to the search line."""
+        self.query_one("#find", Input).focus()
+
+    @on(Input.Changed, "#find")
+    def _find_typed(self, event: Input.Changed) -> None:
+        self.query_one(ConfigForm).find(event.value)
+
+    @on(Input.Submitted, "#find")
+    def _found(self) -> None:
+        """Enter goes to the first field found."""
+        self.query_one(ConfigForm).focus_first()
+
+    def action_reset(self) -> None:
+        """Every field back to what preset and groups give."""
+        self.query_one(ConfigForm).reset()
+
+    def action_back(self) -> None:
+        """Nothing was started."""
+        self.app.pop_screen()
+
+
+def _flatten(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

@@ -1,0 +1,255 @@
+"""One run: charts, loss table, console, machine, checkpoints, config."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer, TabbedContent, TabPane, Tabs
+from textual.worker import get_current_worker
+
+from ...engine import format as fmt
+from ...engine.catalog import RunView
+from ...engine.console import ConsoleReader
+from ...engine.loss_table import build
+from ...engine.rundir import RunDir
+from ...engine.state import RunState
+from ...widgets.chart_grid import ChartGrid
+from ...widgets.checkpoint_table import CheckpointTable
+from ...widgets.config_page import ConfigPage
+from ...widgets.console_lines import ConsoleLines
+from ...widgets.console_view import ConsoleView
+from ...widgets.line_chart import LineChart
+from ...widgets.loss_view import LossView
+from ...widgets.run_header import RunHeader
+from ...widgets.title_bar import TitleBar
+from ..deck import deck_of
+from ..messages import ConsoleSeen, MachineHistorySeen, RunPicture, RunSeen
+from ..watchers import ConsoleWatcher, MachineWatcher, RunWatcher, Watcher
+from .pick_run import PickRun
+from .run_keys import RUN_BINDINGS, RunKeys
+
+INSTRUMENTS: dict[str, type[Widget]] = {
+    "charts": LineChart,
+    "losses": LossView,
+    "console": ConsoleLines,
+    "machine": LineChart,
+    "checkpoints": CheckpointTable,
+    "config": ConfigPage,
+}
+"""The tabs in order, and what has the keys in each."""
+
+
+class RunScreen(RunKeys, Screen[None]):
+    """Everything about one run, live."""
+
+    HELP_TITLE = "Run"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *RUN_BINDINGS,
+        Binding("escape", "back", "Runs", id="run.back", tooltip="Back to the list of runs"),
+        Binding("o", "pick", "Open…", id="run.pick", tooltip="Open another run"),
+        *[
+            Binding(
+                str(n), f"tab('{name}')", name.capitalize(), show=False, id=f"run.tab.{name}", tooltip=f"The {name} tab"
+            )
+            for n, name in enumerate(INSTRUMENTS, 1)
+        ],
+    ]
+    DEFAULT_CSS = """
+    RunScreen TabbedContent { height: 1fr; }
+    RunScreen ContentSwitcher { height: 1fr; }
+    RunScreen TabPane { height: 1fr; padding: 0; }
+    """
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self._view: RunView | None = None
+        self._picture: RunPicture | None = None
+        self._watchers: dict[str, Watcher] = {}
+
+    def compose(self) -> ComposeResult:
+        """Title, header, tabs, keys."""
+        yield TitleBar("Run")
+        yield RunHeader()
+        with TabbedContent(initial="charts"):
+            with TabPane("1 Charts", id="charts"):
+                yield ChartGrid(id="metric-charts")
+            with TabPane("2 Losses", id="losses"):
+                yield LossView()
+            with TabPane("3 Console", id="console"):
+                yield ConsoleView()
+            with TabPane("4 Machine", id="machine"):
+                yield ChartGrid(x_axis="time", id="machine-charts")
+            with TabPane("5 Checkpoints", id="checkpoints"):
+                yield CheckpointTable()
+            with TabPane("6 Config", id="config"):
+                yield ConfigPage()
+        yield Footer()
+
+    # --- what comes in
+
+    @property
+    def selected(self) -> RunView | None:
+        """The run the run keys act on."""
+        return self._view
+
+    def on_mount(self) -> None:
+        """The charts have the keys."""
+        self.query_one("#machine-charts", ChartGrid).empty = "no readings yet: the supervisor takes one every 2 s"
+        self.call_after_refresh(self.action_tab, "charts")
+        run = RunDir(deck_of(self).home.runs / self.run_id)
+        self._keep("metrics", True, lambda: RunWatcher(run, self))  # the first chart need not wait for the catalog
+
+    def show_runs(self, views: tuple[RunView, ...]) -> None:
+        """The app saw the runs again; ours may have changed, or be gone."""
+        view = next((view for view in views if view.id == self.run_id), None)
+        if view is None:
+            if self._view is not None:
+                self.app.notify(f"{self.run_id} was deleted", markup=False)
+                self.action_back()
+            return
+        changed = self._view is None or self._view.state is not view.state
+        self._view = view
+        self.query_one(RunHeader).view = view
+        self.query_one(TitleBar).note = self.run_id
+        self.query_one(CheckpointTable).show(view.checkpoints)
+        self.query_one(ConfigPage).show(view.manifest)
+        self.query_one(ConsoleView).show_state(str(view.state), view.state.active)
+        self._show_losses()
+        self._watch()
+        if changed:  # which keys make sense depends on the state alone
+            self.refresh_bindings()
+
+    @on(RunSeen)
+    def _metrics_arrived(self, message: RunSeen) -> None:
+        began = time.thread_time()
+        self._picture = message.picture
+        self._show_charts()
+        self._show_losses()
+        self.call_after_refresh(self._picture_drawn, began)
+
+    def _picture_drawn(self, began: float) -> None:
+        """Tell the watcher what the picture cost from arrival to screen: CPU time of this thread since `began`."""
+        watcher = self._watchers.get("metrics")
+        if isinstance(watcher, RunWatcher):
+            watcher.drawn(time.thread_time() - began)
+
+    @on(ConsoleSeen)
+    def _console_arrived(self, message: ConsoleSeen) -> None:
+        self.query_one(ConsoleView).show(message.picture)
+
+    @on(ConsoleView.EarlierWanted)
+    def _search_earlier(self, message: ConsoleView.EarlierWanted) -> None:
+        self._find_earlier(message.query_text, message.before_offset)
+
+    @work(thread=True, exclusive=True, group="console-search", name="searching the console", exit_on_error=False)
+    def _find_earlier(self, query: str, before: int) -> None:
+        """Look through the part of console.log that is not on screen, newest first."""
+        if self._view is None:
+            return
+        reader, worker = ConsoleReader(RunDir(self._view.dir).console), get_current_worker()
+        match = reader.find(query, before)
+        while match.offset is None and match.searched_to > 0 and not worker.is_cancelled:
+            match = reader.find(query, match.searched_to)
+        if worker.is_cancelled:
+            return
+        where = f"{fmt.size(before - match.offset)} further up" if match.offset is not None else "nowhere further up"
+        text = f"{where}: {fmt.plain(match.line, 200)}" if match.line else where
+        self.app.call_from_thread(self.app.notify, text, title=f"“{fmt.plain(query, 40)}”", markup=False)
+
+    @on(MachineHistorySeen)
+    def _machine_arrived(self, message: MachineHistorySeen) -> None:
+        self.query_one("#machine-charts", ChartGrid).show(message.series)
+
+    def _show_charts(self) -> None:
+        if self._picture is not None:
+            stale = self._view is not None and self._view.state is RunState.UNREACHABLE
+            self.query_one("#metric-charts", ChartGrid).show(
+                self._picture.series, loading=self._picture.loading.fraction, stale=stale
+            )
+
+    def _show_losses(self) -> None:
+        """The table is built only while somebody looks at it."""
+        if self._picture is None or self.query_one(TabbedContent).active != "losses":
+            return
+        manifest = self._view.manifest if self._view else None
+        wanted = manifest.columns if manifest else []
+        self.query_one(LossView).show(build(self._picture.series, wanted, manifest.headline if manifest else None))
+
+    # --- who reads
+
+    def _watch(self) -> None:
+        """Metrics always; console and machine only while their tab is in front."""
+        if self._view is None or self._view.state is RunState.UNREADABLE or not self.is_active:
+            return
+        run, active = RunDir(self._view.dir), self.query_one(TabbedContent).active
+        self._keep("metrics", True, lambda: RunWatcher(run, self))
+        self._keep("console", active == "console", lambda: ConsoleWatcher(run, self))
+        self._keep("machine", active == "machine", lambda: MachineWatcher(run, self))
+
+    def _keep(self, name: str, wanted: bool, make: object) -> None:
+        running = self._watchers.get(name)
+        if wanted and running is None:
+            watcher = self._watchers[name] = make()  # type: ignore[operator]
+            watcher.start()
+        elif not wanted and running is not None:
+            self._watchers.pop(name).stop()
+
+    def _stop_watching(self) -> None:
+        for watcher in self._watchers.values():
+            watcher.stop()
+        self._watchers.clear()
+
+    def on_screen_suspend(self) -> None:
+        """Another screen is in front."""
+        self._stop_watching()
+
+    def on_screen_resume(self) -> None:
+        """Back in front, or new."""
+        self.show_runs(deck_of(self).views)
+
+    def on_unmount(self) -> None:
+        """No thread outlives the screen."""
+        self._stop_watching()
+
+    # --- keys
+
+    @on(TabbedContent.TabActivated)
+    def _tab_changed(self) -> None:
+        self._show_losses()
+        self._watch()
+
+    def action_tab(self, name: str) -> None:
+        """Bring a tab to the front and give its instrument the keys."""
+        tabs = self.query_one(TabbedContent)
+        tabs.active = name
+        self.set_focus(tabs.query_one(Tabs))
+        self.call_after_refresh(self._focus_instrument, name)
+
+    def _focus_instrument(self, name: str) -> None:
+        """Once the tab is laid out: charts exist only where they have room."""
+        tabs = self.query_one(TabbedContent)
+        if tabs.active == name:
+            for instrument in tabs.get_pane(name).query(INSTRUMENTS[name]):
+                if instrument.display:
+                    self.set_focus(instrument)
+                    break
+
+    def action_back(self) -> None:
+        """Back to the list."""
+        self.app.pop_screen()
+
+    def action_pick(self) -> None:
+        """Choose another run."""
+
+        def chosen(run_id: str | None) -> None:
+            if run_id is not None and run_id != self.run_id:
+                deck_of(self).open_run(run_id)
+
+        self.app.push_screen(PickRun(deck_of(self).views), chosen)

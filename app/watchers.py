@@ -1,0 +1,167 @@
+"""The deck's eyes: threads that read files and post what they saw. They never draw and never wait for the screen.
+
+Each has a name; a failure ends in a `WatchFailed` on screen and the watcher goes on trying, so a directory that comes
+back (a remounted disk) heals by itself.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..engine.catalog import Catalog, RunView
+from ..engine.console import ConsoleReader
+from ..engine.errors import WavedeckError
+from ..engine.feed import RunFeed
+from ..engine.journal import LIVE
+from ..engine.machine_series import MachineFeed
+from ..engine.rundir import RunDir
+from .messages import ConsoleSeen, MachineHistorySeen, RunPicture, RunSeen, RunsSeen, WatchFailed
+
+if TYPE_CHECKING:
+    from textual.message_pump import MessagePump
+
+RUNS_EVERY_S = 0.5
+FRAME_S = 0.1
+"""Frames are capped at ten a second, however fast rows arrive; data never is."""
+SLOWEST_FRAME_S = 0.4
+"""Even where a frame is dear (many charts, a slow machine) the newest row is not older than this."""
+FRAME_SHARE = 0.05
+"""Part of one core that drawing may take: the dearer a frame, the fewer of them."""
+FRAMES_AVERAGED = 4
+RETRY_S = 2.0
+
+
+class Watcher(threading.Thread):
+    """A named daemon thread that calls `look` until it is stopped."""
+
+    def __init__(self, name: str, target: MessagePump) -> None:
+        super().__init__(name=name, daemon=True)
+        self.target = target
+        self._ended = threading.Event()
+        self._nudged = threading.Event()
+
+    def stop(self) -> None:
+        """End after the current look."""
+        self._ended.set()
+        self._nudged.set()
+
+    def nudge(self) -> None:
+        """Look now instead of at the next turn."""
+        self._nudged.set()
+
+    def run(self) -> None:
+        """Look, rest, look again; failures become words on screen, once each."""
+        told = ""
+        while not self._ended.is_set():
+            try:
+                rest = self.look()
+                told = ""
+            except (OSError, WavedeckError) as error:
+                rest = RETRY_S
+                if str(error) != told:
+                    told = str(error)
+                    self.target.post_message(WatchFailed(self.name, told))
+            self._nudged.wait(rest)
+            self._nudged.clear()
+
+    def look(self) -> float:
+        """Read and post what is new; returns the seconds to rest."""
+        raise NotImplementedError
+
+
+class RunsWatcher(Watcher):
+    """Keeps the list of all runs true."""
+
+    def __init__(self, catalog: Catalog, target: MessagePump) -> None:
+        super().__init__("runs", target)
+        self._catalog = catalog
+        self._seen: tuple[RunView, ...] | None = None
+        self._saved = time.monotonic()
+
+    def look(self) -> float:
+        """Post the list when anything in it changed."""
+        views = tuple(self._catalog.views(LIVE))
+        if views != self._seen:
+            self._seen = views
+            self.target.post_message(RunsSeen(views))
+        return 0.05 if self._catalog.more else RUNS_EVERY_S
+
+
+class RunWatcher(Watcher):
+    """Reads one run's metrics from first paint to the newest row."""
+
+    def __init__(self, run: RunDir, target: MessagePump) -> None:
+        super().__init__(f"metrics of {run.id}", target)
+        self.run_dir = run
+        self._feed = RunFeed(run)
+        self._posted = 0.0
+        self._pending = True
+        self._frame_cost_s = 0.0
+
+    def drawn(self, cost_s: float) -> None:
+        """A picture was drawn and took so much CPU time; the next one waits accordingly. From the screen's thread."""
+        self._frame_cost_s += (cost_s - self._frame_cost_s) / FRAMES_AVERAGED
+
+    @property
+    def frame_s(self) -> float:
+        """Seconds from one picture to the next."""
+        return min(max(self._frame_cost_s / FRAME_SHARE, FRAME_S), SLOWEST_FRAME_S)
+
+    def look(self) -> float:
+        """Read one budget's worth; post at most ten pictures a second, fewer where they are dear."""
+        changed = self._feed.poll()
+        self._pending = self._pending or changed
+        now = time.monotonic()
+        settled = not self._feed.more
+        if self._pending and (settled or now - self._posted >= 3 * FRAME_S):
+            self._posted = now
+            self._pending = False
+            self.target.post_message(RunSeen(RunPicture(self.run_dir.id, self._feed.views(), self._feed.loading)))
+        return self.frame_s if settled else 0.002
+
+
+class ConsoleWatcher(Watcher):
+    """Follows what one run prints, within a budget: a flood is skipped over and said, never chased."""
+
+    def __init__(self, run: RunDir, target: MessagePump) -> None:
+        super().__init__(f"console of {run.id}", target)
+        self._run_id = run.id
+        self._reader = ConsoleReader(run.console)
+        self._first = True
+
+    def look(self) -> float:
+        """Post the lines when they changed; an absent console is posted once, so that it can be said."""
+        if self._reader.poll() or self._first:
+            self._first = False
+            self.target.post_message(ConsoleSeen(self._run_id, self._reader.picture()))
+        return FRAME_S / 4 if self._reader.more else FRAME_S
+
+
+class MachineWatcher(Watcher):
+    """Reads one run's machine readings."""
+
+    def __init__(self, run: RunDir, target: MessagePump) -> None:
+        super().__init__(f"machine of {run.id}", target)
+        self._run_id = run.id
+        self._feed = MachineFeed(run)
+
+    def look(self) -> float:
+        """Post the whole history when it grew."""
+        if self._feed.poll():
+            self.target.post_message(MachineHistorySeen(self._run_id, self._feed.views()))
+        return RUNS_EVERY_S
+
+
+class CallWatcher(Watcher):
+    """Calls a function again and again and hands its result to `deliver` in this thread."""
+
+    def __init__(self, name: str, target: MessagePump, look: Callable[[], float]) -> None:
+        super().__init__(name, target)
+        self._look = look
+
+    def look(self) -> float:
+        """Call it."""
+        return self._look()

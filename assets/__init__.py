@@ -1,0 +1,1 @@
+"""Themes, demo configs and schemas that ship with the package."""

@@ -1,0 +1,395 @@
+"""All runs of a home, as complete frozen views: what `ps`, `show` and the Runs screen print.
+
+One unreadable run says so in its own row and costs the others nothing. Summaries are cached in one file, so that
+listing 200 runs reads only what is new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .checkpoints import CheckpointLine, read_checkpoints
+from .errors import RunDirError, UsageError
+from .events import json_number
+from .files import write_atomic
+from .journal import WHOLE, Budget, JournalReader
+from .manifest import (
+    Attempt,
+    ExitRecord,
+    Manifest,
+    SupervisorRecord,
+    read_manifest,
+    read_record,
+)
+from .names import resolve
+from .rundir import Home, RunDir
+from .state import Evidence, RunState, derive_state
+from .summary import Notice, Summary
+
+Probe = Callable[[str, SupervisorRecord], bool | None]
+"""Asks whether a run's supervisor is alive; None when its host cannot be asked."""
+
+CACHE_FILE = "summaries.msgpack"
+CACHE_EVERY_S = 10.0
+PIECE = Budget(records=16_000, seconds=float("inf"))
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """Everything a row or a header shows of a run, at one moment."""
+
+    id: str
+    dir: Path
+    state: RunState
+    manifest: Manifest | None = None
+    problem: str | None = None
+    """Why the directory cannot be read, or what is damaged in it."""
+    attempt: int | None = None
+    supervisor: SupervisorRecord | None = None
+    exit: ExitRecord | None = None
+    created: float | None = None
+    started: float | None = None
+    ended: float | None = None
+    step: int | None = None
+    epoch: float | None = None
+    phase: str | None = None
+    done: float | None = None
+    total: float | None = None
+    unit: str = "step"
+    activity: str = ""
+    rate: float | None = None
+    eta_s: float | None = None
+    last: dict[str, float] | None = None
+    best: tuple[str, float, int | None] | None = None
+    spark: tuple[float, ...] = ()
+    spark_name: str | None = None
+    nan_counts: dict[str, int] | None = None
+    notices: tuple[Notice, ...] = ()
+    checkpoints: tuple[CheckpointLine, ...] = ()
+    last_sign: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The run's own name, or its id while the manifest cannot be read."""
+        return self.manifest.name if self.manifest else self.id
+
+    @property
+    def what(self) -> str:
+        """`sousa`, `sousa.train`, or the program of a foreign command."""
+        manifest = self.manifest
+        if manifest is None:
+            return "?"
+        if manifest.recipe:
+            return f"{manifest.recipe}.{manifest.stage}" if manifest.stage else manifest.recipe
+        return Path(manifest.command[0]).name if manifest.command else "?"
+
+    @property
+    def cost(self) -> float | None:
+        """Money spent so far, from the host's price per hour."""
+        manifest = self.manifest
+        if manifest is None or manifest.price_per_hour is None or self.started is None:
+            return None
+        return manifest.price_per_hour * ((self.ended or time.time()) - self.started) / 3600
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable keys of `ps --json` and `show --json`."""
+        manifest, exit_ = self.manifest, self.exit
+        return {
+            "id": self.id,
+            "name": self.name,
+            "state": str(self.state),
+            "exit_code": exit_.exit_code if exit_ else None,
+            "signal": exit_.signal if exit_ else None,
+            "oom_killed": bool(exit_ and exit_.oom_killed),
+            "recipe": manifest.recipe if manifest else None,
+            "stage": manifest.stage if manifest else None,
+            "preset": manifest.preset if manifest else None,
+            "command": manifest.command if manifest else [],
+            "host": manifest.host if manifest else None,
+            "created": self.created,
+            "started": self.started,
+            "ended": self.ended,
+            "attempt": self.attempt,
+            "step": self.step,
+            "epoch": json_number(self.epoch),
+            "phase": self.phase,
+            "progress": {"done": self.done, "total": self.total, "unit": self.unit, "eta_s": self.eta_s},
+            "last": {key: json_number(value) for key, value in (self.last or {}).items()},
+            "best": None
+            if self.best is None
+            else {"metric": self.best[0], "value": json_number(self.best[1]), "step": self.best[2]},
+            "nan_counts": self.nan_counts or {},
+            "checkpoints": msgspec.to_builtins(self.checkpoints),
+            "findings": [],
+            "alerts": [{"t": n.t, "level": n.level, "text": n.text} for n in self.notices],
+            "problem": self.problem,
+            "dir": str(self.dir),
+        }
+
+
+class Position(msgspec.Struct, array_like=True):
+    """How far a journal was read."""
+
+    offset: int = 0
+    inode: int | None = None
+
+
+class Cached(msgspec.Struct, omit_defaults=True):
+    """One run in the summary cache: two journals and the summaries of each."""
+
+    events: Position = msgspec.field(default_factory=Position)
+    console: Position = msgspec.field(default_factory=Position)
+    trainer: Summary = msgspec.field(default_factory=Summary)
+    spoken: Summary = msgspec.field(default_factory=Summary)
+
+
+class Catalog:
+    """Lists and resolves the runs under a home.
+
+    Parameters
+    ----------
+    probe: asks whether a supervisor is alive; called only for runs that have not recorded their end.
+    """
+
+    def __init__(self, home: Home, probe: Probe, clock: Callable[[], float] = lambda: time.time()) -> None:
+        self.home = home
+        self._probe = probe
+        self._clock = clock
+        self._cache: dict[str, Cached] | None = None
+        self._dirty = False
+        self._saved = -CACHE_EVERY_S
+        self._ended: dict[str, tuple[tuple[int, ...], RunView]] = {}
+        self.more = False
+        """Whether the last `views` left something unread because of its budget."""
+
+    def ids(self) -> list[str]:
+        """Ids of all runs, oldest first."""
+        try:
+            entries = list(self.home.runs.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise RunDirError(f"{self.home.runs} cannot be read ({error.strerror}).") from error
+        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+
+    def resolve(self, word: str) -> RunDir:
+        """The run that `word` means; see `names.resolve`."""
+        return RunDir(self.home.runs / resolve(word, self.ids()))
+
+    def view(self, run: RunDir, budget: Budget = WHOLE) -> RunView:
+        """One run, now. Reads at most `budget` of its journals; call again to go on."""
+        try:
+            return self._view(run, budget)
+        except RunDirError as error:
+            return RunView(id=run.id, dir=run.path, state=RunState.UNREADABLE, problem=str(error))
+        except OSError as error:
+            problem = f"{Path(error.filename or run.path).name} cannot be read: {error.strerror}."
+            return RunView(id=run.id, dir=run.path, state=RunState.UNREADABLE, problem=problem)
+
+    def views(self, budget: Budget = WHOLE) -> list[RunView]:
+        """All runs, oldest first."""
+        self.more = False
+        views = [self._remembered(RunDir(self.home.runs / run_id), budget) for run_id in self.ids()]
+        if time.monotonic() - self._saved >= CACHE_EVERY_S:
+            self.save_cache()
+        return views
+
+    def _remembered(self, run: RunDir, budget: Budget) -> RunView:
+        """An ended run whose files have not changed costs a few `stat` calls, nothing else."""
+        stamp = _stamp(run)
+        known = self._ended.get(run.id)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        read = self.more
+        self.more = False
+        view = self.view(run, budget)
+        if not self.more and not view.state.active and view.state is not RunState.QUEUED:
+            self._ended[run.id] = (stamp, view)
+        else:
+            self._ended.pop(run.id, None)
+        self.more = self.more or read
+        return view
+
+    def _view(self, run: RunDir, budget: Budget) -> RunView:
+        manifest = read_manifest(run.manifest)
+        attempt = newest_attempt(run)
+        supervisor = read_record(run.supervisor, SupervisorRecord) if attempt else None
+        exit_ = read_record(run.exit, ExitRecord) if attempt else None
+        alive = None
+        if attempt and not _covers(exit_, attempt) and _covers(supervisor, attempt):
+            assert supervisor is not None
+            alive = self._probe(run.id, supervisor)
+            if alive is False:
+                exit_ = read_record(run.exit, ExitRecord)
+        cached = self._summarise(run, budget)
+        return _assemble(run, manifest, attempt, supervisor, exit_, alive, cached, self._clock())
+
+    def _summarise(self, run: RunDir, budget: Budget) -> Cached:
+        cache = self._load_cache()
+        cached = cache.setdefault(run.id, Cached())
+        if self._advance(run.events, cached.events, budget):
+            cached.trainer = Summary()
+        self._take(run.events, cached.events, cached.trainer, None, budget)
+        if self._advance(run.console_events, cached.console, budget):
+            cached.spoken = Summary()
+        self._take(run.console_events, cached.console, cached.spoken, cached.trainer, budget)
+        return cached
+
+    @staticmethod
+    def _advance(path: Path, position: Position, budget: Budget) -> bool:
+        """Whether the journal was truncated or replaced since it was read."""
+        try:
+            status = path.stat()
+        except OSError:
+            return False
+        moved = position.inode is not None and position.inode != status.st_ino
+        if moved or status.st_size < position.offset:
+            position.offset, position.inode = 0, None
+            return True
+        return False
+
+    def _take(self, path: Path, position: Position, summary: Summary, known: Summary | None, budget: Budget) -> None:
+        try:
+            if position.offset and path.stat().st_size == position.offset:
+                return
+        except OSError:
+            return
+        reader = JournalReader(path, position.offset, position.inode)
+        while True:  # in pieces: a whole million rows at once would cost half a gigabyte
+            batch = reader.poll(PIECE if budget is WHOLE else budget)
+            summary.absorb(batch.events, only_new_keys_than=known)
+            summary.bad_lines += batch.bad_lines
+            if budget is not WHOLE or not batch.more:
+                break
+        self.more = self.more or batch.more
+        if reader.offset != position.offset:
+            self._dirty = True
+        position.offset, position.inode = reader.offset, reader.inode
+
+    def _load_cache(self) -> dict[str, Cached]:
+        if self._cache is None:
+            try:
+                data = (self.home.cache / CACHE_FILE).read_bytes()
+                self._cache = msgspec.msgpack.decode(data, type=dict[str, Cached])
+            except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+                self._cache = {}
+        return self._cache
+
+    def save_cache(self) -> None:
+        """Keep the summaries for the next process; a home that cannot be written merely stays slower."""
+        self._saved = time.monotonic()
+        if not self._dirty or self._cache is None:
+            return
+        present = set(self.ids())
+        kept = {run_id: cached for run_id, cached in self._cache.items() if run_id in present}
+        with contextlib.suppress(OSError):
+            self.home.cache.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.home.cache / CACHE_FILE, msgspec.msgpack.encode(kept), durable=False)
+            self._dirty = False
+
+
+def newest_attempt(run: RunDir) -> Attempt | None:
+    """The newest launch or resume that was asked for."""
+    try:
+        names = [entry.name for entry in run.attempts.iterdir() if entry.name.endswith(".json")]
+    except FileNotFoundError:
+        return None
+    numbers = sorted(name for name in names if name[:-5].isdigit())
+    return read_record(run.attempts / numbers[-1], Attempt) if numbers else None
+
+
+def _stamp(run: RunDir) -> tuple[int, ...]:
+    """Modification times and sizes of everything a view is made from."""
+    paths = (run.manifest, run.attempts, run.exit, run.events, run.console_events, run.checkpoint_manifest)
+    stamp: list[int] = []
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except OSError:
+            stamp.append(-1)
+        else:
+            stamp += (status.st_mtime_ns, status.st_size, status.st_ino)
+    return tuple(stamp)
+
+
+def _covers(record: ExitRecord | SupervisorRecord | None, attempt: Attempt) -> bool:
+    return record is not None and record.attempt >= attempt.attempt
+
+
+def _assemble(
+    run: RunDir,
+    manifest: Manifest,
+    attempt: Attempt | None,
+    supervisor: SupervisorRecord | None,
+    exit_: ExitRecord | None,
+    alive: bool | None,
+    cached: Cached,
+    now: float,
+) -> RunView:
+    main, spoken = cached.trainer, cached.spoken
+    lead = main if main.progress or main.rows or not spoken.rows else spoken
+    if attempt is not None and not _covers(exit_, attempt):
+        exit_ = None
+    last_sign = _newest(main.last_t, spoken.last_t, _mtime(run.console))
+    state = derive_state(Evidence(attempt, supervisor, exit_, alive, last_sign, lead.usual_gap_s, main.end_reason), now)
+    progress = lead.progress or spoken.progress
+    timer = lead if lead.progress else spoken
+    ended = exit_.ended if exit_ else None
+    damage = main.bad_lines + spoken.bad_lines
+    return RunView(
+        id=run.id,
+        dir=run.path,
+        state=state,
+        manifest=manifest,
+        problem=f"{damage} damaged journal lines were skipped." if damage else None,
+        attempt=attempt.attempt if attempt else None,
+        supervisor=supervisor,
+        exit=exit_,
+        created=manifest.created,
+        started=(exit_.started if exit_ else None) or (supervisor.started if supervisor else None),
+        ended=ended,
+        step=main.step if main.step is not None else spoken.step,
+        epoch=main.epoch if main.epoch is not None else spoken.epoch,
+        phase=main.phase,
+        done=progress.done if progress else None,
+        total=progress.total if progress else None,
+        unit=progress.unit if progress else "step",
+        activity=progress.description if progress else "",
+        rate=timer.rate if state.active else None,
+        eta_s=timer.eta_s(now) if state.active else None,
+        last={**spoken.last, **main.last},
+        best=main.best(manifest.headline) or spoken.best(manifest.headline),
+        spark=tuple(main.spark or spoken.spark),
+        spark_name=main.spark_name or spoken.spark_name,
+        nan_counts={**spoken.nan_counts, **main.nan_counts},
+        notices=tuple(main.notices),
+        checkpoints=tuple(read_checkpoints(run.checkpoint_manifest)),
+        last_sign=last_sign,
+    )
+
+
+def _newest(*times: float | None) -> float | None:
+    known = [t for t in times if t is not None]
+    return max(known) if known else None
+
+
+def _mtime(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
+
+
+def refuse_unreadable(view: RunView) -> RunView:
+    """The same view, or its problem as an error: for verbs that need a whole run."""
+    if view.state is RunState.UNREADABLE:
+        raise UsageError(f"{view.id}: {view.problem}")
+    return view

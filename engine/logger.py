@@ -1,0 +1,178 @@
+"""The one-line logger for anyone's training script: `from wavedeck import log; log({"loss": 0.5}, step=10)`.
+
+Standard library only. It finds its run directory in `WAVEDECK_RUN_DIR`, which the supervisor sets; outside a run
+every call is a no-op. One `os.write` per line on an `O_APPEND` descriptor, so `kill -9` loses no line that `log`
+returned from.
+Only rank 0 writes (`RANK`, `SLURM_PROCID`, `OMPI_COMM_WORLD_RANK`). A full disk costs lines, never the training: the
+logger counts what it lost and says so in an `alert` as soon as writing works again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+RUN_DIR_VARIABLE = "WAVEDECK_RUN_DIR"
+EVENTS_FILE = "events.jsonl"
+_RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=str).encode
+
+
+class EventWriter:
+    """Appends event lines to one journal.
+
+    Parameters
+    ----------
+    path: the journal, created when missing. A torn last line left by a killed writer is closed with a newline first,
+        so that it spoils itself only.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = os.fspath(path)
+        self._descriptor: int | None = None
+        self._owner = 0
+        self._refused: set[str] = set()
+        self._torn = False
+        self.lost_lines = 0
+
+    def write(self, kind: str, **fields: Any) -> None:
+        """Append one event of `kind`; NaN and infinities become strings, unknown objects their `str`."""
+        record = {"t": time.time(), "k": kind, **fields}
+        try:
+            line = _encode(record)
+        except ValueError:
+            line = _encode(_strict(record))
+        self._append(line + "\n")
+
+    def metrics(self, values: Mapping[str, Any], step: int | None = None, epoch: float | None = None) -> None:
+        """Append one `metrics` row. Values are anything `float()` takes (tensors, numpy scalars)."""
+        numbers: dict[str, float | str] = {}
+        for key, value in values.items():
+            number = value if type(value) is float or type(value) is int else _number(value)
+            if number is None:
+                self._refuse(key, value)
+            else:
+                numbers[str(key)] = number if math.isfinite(number) else _word(number)
+        row: dict[str, Any] = {"t": round(time.time(), 4), "k": "metrics"}
+        if step is not None:
+            row["step"] = int(step)
+        if epoch is not None:
+            row["epoch"] = epoch if math.isfinite(epoch) else None
+        row["v"] = numbers
+        self._append(_encode(row) + "\n")
+
+    def close(self) -> None:
+        """Release the descriptor; a later write opens it again."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _refuse(self, key: str, value: Any) -> None:
+        """Say once per key that its value is no number: a typo in a log call must not end a training."""
+        if key not in self._refused:
+            self._refused.add(key)
+            kind = type(value).__name__
+            self.write("log", level="warning", text=f"metric {key!r} was not recorded: {kind} is not one number")
+
+    def _append(self, line: str) -> None:
+        try:
+            descriptor = self._descriptor
+            if descriptor is None or self._owner != os.getpid():
+                descriptor = self._open()
+            if self.lost_lines or self._torn:
+                self._confess(descriptor)
+            self._write_whole(descriptor, line.encode())
+        except OSError:
+            self.lost_lines += 1
+
+    def _write_whole(self, descriptor: int, data: bytes) -> None:
+        """Write `data` in one call. After a short write (the disk just filled up) the torn line still needs its end."""
+        written = os.write(descriptor, data)
+        self._torn = written < len(data)
+        if self._torn:
+            raise OSError("short write")
+
+    def _open(self) -> int:
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            os.write(descriptor, b"\n")
+        self._descriptor, self._owner = descriptor, os.getpid()
+        return descriptor
+
+    def _confess(self, descriptor: int) -> None:
+        """There is room again: end the torn line and say how many were lost."""
+        text = f"{self.lost_lines} journal lines were lost: the disk of the run directory was full or not writable."
+        line = _encode({"t": time.time(), "k": "alert", "level": "error", "rule": "journal-lost", "text": text})
+        self._write_whole(descriptor, ("\n" * self._torn + line + "\n").encode())
+        self.lost_lines = 0
+
+
+def _number(value: Any) -> float | None:
+    """One float from a number, a one-element tensor or array; None for anything else."""
+    try:
+        item = getattr(value, "item", None)
+        return float(item()) if item is not None else float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        return None
+
+
+def _word(number: float) -> str:
+    return "NaN" if math.isnan(number) else ("Infinity" if number > 0 else "-Infinity")
+
+
+def _strict(value: Any) -> Any:
+    """The same structure with every non-finite float as its word: strict JSON has no NaN."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return _word(value)
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    return value
+
+
+def is_main_process(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process is rank 0 of its job (or no job at all)."""
+    for name in _RANK_VARIABLES:
+        rank = environ.get(name, "")
+        if rank:
+            return rank.strip() == "0"
+    return True
+
+
+_writers: dict[str, EventWriter] = {}
+
+
+def _writer() -> EventWriter | None:
+    directory = os.environ.get(RUN_DIR_VARIABLE)
+    if not directory:
+        return None
+    writer = _writers.get(directory)
+    if writer is None:
+        if not is_main_process():
+            return None
+        writer = _writers[directory] = EventWriter(os.path.join(directory, EVENTS_FILE))
+    return writer
+
+
+def log(values: Mapping[str, Any], step: int | None = None, epoch: float | None = None) -> None:
+    """Record scalar metrics of one step in the run this process belongs to; a no-op outside a run.
+
+    `log({"train/loss": loss, "lr": 1e-4}, step=120)`. Values may be floats, ints, one-element tensors or arrays.
+    NaN and infinities are kept and shown. Costs about 10 µs; never raises because of the disk.
+    """
+    writer = _writer()
+    if writer is not None:
+        writer.metrics(values, step, epoch)
+
+
+def progress(done: float, total: float | None = None, unit: str = "step", description: str = "") -> None:
+    """Record how far the current work is; `total` may be unknown. A no-op outside a run."""
+    writer = _writer()
+    if writer is not None:
+        writer.write("progress", done=done, total=total, unit=unit, description=description)

@@ -1,0 +1,138 @@
+"""What a run is doing, derived from evidence and never stored.
+
+A stored state lies as soon as its writer dies. The supervisor's records, a look at the process and the age of the last
+sign of life are enough to tell all cases apart.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .manifest import Attempt, ExitRecord, SupervisorRecord
+
+START_GRACE_S = 15.0
+"""A supervisor that has not reported by then never will."""
+STALL_FLOOR_S = 60.0
+STALL_FACTOR = 5.0
+STALL_UNKNOWN_RHYTHM_S = 600.0
+
+
+class RunState(StrEnum):
+    """Every state has a word, so that colour is never the only signal."""
+
+    QUEUED = "queued"
+    """Waits for its turn; nothing was started."""
+    STARTING = "starting"
+    """Launched a moment ago; the supervisor has not reported yet."""
+    RUNNING = "running"
+    """The process lives and speaks."""
+    STALLED = "stalled"
+    """The process lives but has been silent for much longer than its usual rhythm."""
+    UNREACHABLE = "unreachable"
+    """Its host does not answer; what is shown is the last known picture."""
+    FINISHED = "finished"
+    """Ended by itself with exit code 0."""
+    FAILED = "failed"
+    """Ended by itself with another exit code, or could not be started."""
+    STOPPED = "stopped"
+    """Ended because somebody asked."""
+    KILLED = "killed"
+    """Ended by a signal nobody here asked for; the kernel's out-of-memory killer is named."""
+    VANISHED = "vanished"
+    """No process and no exit record: the machine rebooted or the supervisor was killed."""
+    UNREADABLE = "unreadable"
+    """Its directory cannot be read; the sentence beside it says why."""
+
+    @property
+    def active(self) -> bool:
+        """Whether a process exists, or may."""
+        return self in _ACTIVE
+
+    @property
+    def mark(self) -> str:
+        """One character that tells the states apart without colour."""
+        return _MARKS[self]
+
+
+_ACTIVE = frozenset({RunState.STARTING, RunState.RUNNING, RunState.STALLED, RunState.UNREACHABLE})
+_MARKS = {
+    RunState.QUEUED: "◌",
+    RunState.STARTING: "◔",
+    RunState.RUNNING: "▶",
+    RunState.STALLED: "◫",
+    RunState.UNREACHABLE: "?",
+    RunState.FINISHED: "✓",
+    RunState.FAILED: "✗",
+    RunState.STOPPED: "■",
+    RunState.KILLED: "†",
+    RunState.VANISHED: "∅",
+    RunState.UNREADABLE: "!",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything a state is derived from.
+
+    `alive`: whether the supervisor's process exists; None when its host cannot be asked. `last_sign`: when the run last
+    wrote anything. `usual_gap_s`: its longest recent pause between signs; None while unknown.
+    """
+
+    attempt: Attempt | None
+    supervisor: SupervisorRecord | None
+    exit: ExitRecord | None
+    alive: bool | None = None
+    last_sign: float | None = None
+    usual_gap_s: float | None = None
+    end_reason: str | None = None
+
+
+def derive_state(evidence: Evidence, now: float) -> RunState:
+    """The state of a run at `now` (seconds since the epoch)."""
+    attempt = evidence.attempt
+    if attempt is None:
+        return RunState.QUEUED
+    if evidence.exit is not None and evidence.exit.attempt >= attempt.attempt:
+        return _ended(evidence.exit, evidence.end_reason)
+    supervisor = evidence.supervisor
+    if supervisor is None or supervisor.attempt < attempt.attempt:
+        return RunState.STARTING if now - attempt.requested < START_GRACE_S else RunState.VANISHED
+    if evidence.alive is None:
+        return RunState.UNREACHABLE
+    if not evidence.alive:
+        return RunState.VANISHED
+    return RunState.STALLED if _is_silent(evidence, supervisor, now) else RunState.RUNNING
+
+
+def _ended(exit_: ExitRecord, end_reason: str | None) -> RunState:
+    if exit_.error is not None:
+        return RunState.FAILED
+    if end_reason == "stopped" or (exit_.stop_requested and end_reason != "finished"):
+        return RunState.STOPPED
+    if exit_.signal is not None:
+        return RunState.KILLED
+    return RunState.FINISHED if exit_.exit_code == 0 else RunState.FAILED
+
+
+def _is_silent(evidence: Evidence, supervisor: SupervisorRecord, now: float) -> bool:
+    last = max(evidence.last_sign or 0.0, supervisor.started)
+    if evidence.usual_gap_s is None:
+        return now - last > STALL_UNKNOWN_RHYTHM_S
+    return now - last > max(STALL_FLOOR_S, STALL_FACTOR * evidence.usual_gap_s)
+
+
+def describe_end(exit_: ExitRecord | None) -> str:
+    """How a run ended, in words: `exit code 1`, `killed by SIGKILL (out of memory)`."""
+    if exit_ is None:
+        return ""
+    if exit_.error:
+        return exit_.error
+    if exit_.signal is not None:
+        try:
+            name = signal.Signals(exit_.signal).name
+        except ValueError:
+            name = f"signal {exit_.signal}"
+        return f"killed by {name}" + (" (out of memory)" if exit_.oom_killed else "")
+    return "" if exit_.exit_code is None else f"exit code {exit_.exit_code}"

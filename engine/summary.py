@@ -1,0 +1,229 @@
+"""A run in a few numbers, accumulated line by line so that it never has to be read twice.
+
+The accumulator is a plain struct that serialises: `wavedeck ps` over 200 runs reads the cached summaries and only the
+bytes that are new. What the cache holds can always be rebuilt from the journals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from .events import Column, Event, columns_of
+from .headline import direction_of, guess_headline, spark_key
+from .manifest import Headline
+
+SPARK_POINTS = 64
+_MARKS = 40
+_BESTS = 64
+_RATE_WINDOW_S = 300.0
+
+
+class Improvement(msgspec.Struct, array_like=True):
+    """A best-so-far: value and the step it was reached at."""
+
+    value: float
+    step: int | None
+
+
+class Progress(msgspec.Struct, array_like=True):
+    """The last progress event of a run."""
+
+    done: float
+    total: float | None
+    unit: str
+    description: str
+    t: float
+
+
+class Notice(msgspec.Struct, array_like=True):
+    """An alert of the run's own journal."""
+
+    t: float
+    level: str
+    text: str
+
+
+class Summary(msgspec.Struct, omit_defaults=True):
+    """What the journals said so far. Mutated by `absorb`; copy before handing it to a view."""
+
+    step: int | None = None
+    epoch: float | None = None
+    phase: str | None = None
+    progress: Progress | None = None
+    marks: list[tuple[float, float]] = []
+    """(time, done) of recent progress, thinned to one a second: what the rate is computed from."""
+    last: dict[str, float] = {}
+    """Newest value of every metric; NaN and infinities as floats."""
+    bests: dict[str, list[Improvement]] = {}
+    nan_counts: dict[str, int] = {}
+    spark_name: str | None = None
+    spark: list[float] = []
+    spark_width: int = 1
+    spark_fill: int = 0
+    rows: int = 0
+    first_t: float | None = None
+    last_t: float | None = None
+    usual_gap_s: float | None = None
+    """The longest recent pause between two signs of life, decaying."""
+    signs: int = 0
+    end_reason: str | None = None
+    end_text: str | None = None
+    notices: list[Notice] = []
+    bad_lines: int = 0
+
+    def absorb(self, events: Iterable[Event], *, only_new_keys_than: Summary | None = None) -> None:
+        """Take in a batch of events, in file order.
+
+        `only_new_keys_than`: metrics that this other summary knows already are left out (the console repeats what the
+        trainer logs itself).
+        """
+        known = only_new_keys_than.last if only_new_keys_than is not None else {}
+        rows: list[Event] = []
+        events = list(events)
+        self._note_signs(events)
+        for event in events:
+            if event.k == "metrics":
+                rows.append(event)
+            else:
+                if event.k == "start" and rows:
+                    self._absorb_rows(rows, known)
+                    rows = []
+                self._absorb_other(event)
+        if rows:
+            self._absorb_rows(rows, known)
+
+    def _note_signs(self, events: list[Event]) -> None:
+        """Note signs of life; the pause before a start (a resume the next day) is no rhythm."""
+        if not events:
+            return
+        if self.first_t is None:
+            self.first_t = events[0].t
+        last, usual = self.last_t, self.usual_gap_s
+        for event in events:
+            if last is not None and event.k != "start":
+                gap = event.t - last
+                if gap > 0:
+                    usual = gap if usual is None or gap > usual else usual + 0.01 * (gap - usual)
+            last = event.t
+        self.last_t, self.usual_gap_s = last, usual
+        self.signs += len(events)
+
+    def _absorb_rows(self, rows: list[Event], known: dict[str, float]) -> None:
+        self.step = next((row.step for row in reversed(rows) if row.step is not None), self.step)
+        self.epoch = next((row.epoch for row in reversed(rows) if row.epoch is not None), self.epoch)
+        self.rows += len(rows)
+        for key, column in columns_of(rows).items():
+            if key not in known:
+                self._absorb_column(key, column, rows)
+
+    def _absorb_column(self, key: str, column: Column, rows: list[Event]) -> None:
+        values = column.values
+        self.last[key] = values[-1]
+        finite = values if math.isfinite(sum(values)) else [value for value in values if math.isfinite(value)]
+        if len(finite) < len(values):
+            self.nan_counts[key] = self.nan_counts.get(key, 0) + len(values) - len(finite)
+        if finite:
+            self._improve(key, finite, column, rows)
+        if self.spark_name is None or (key != self.spark_name and spark_key([self.spark_name, key]) == key):
+            self.spark_name, self.spark, self.spark_width, self.spark_fill = key, [], 1, 0
+        if key == self.spark_name:
+            self._draw_spark(values)
+
+    def _improve(self, key: str, finite: Sequence[float], column: Column, rows: list[Event]) -> None:
+        headline = Headline(key, direction_of(key))
+        best = max(finite) if headline.direction == "max" else min(finite)
+        stack = self.bests.setdefault(key, [])
+        if not stack or headline.better(best, stack[-1].value):
+            stack.append(Improvement(best, rows[column.rows[column.values.index(best)]].step))
+            if len(stack) > _BESTS:
+                del stack[0 : _BESTS // 2 : 2]
+
+    def _draw_spark(self, values: Sequence[float]) -> None:
+        """Bucket means; when the buckets run out, pairs are merged and each bucket covers twice as many values."""
+        place = 0
+        while place < len(values):
+            if len(self.spark) >= 2 * SPARK_POINTS and self.spark_fill == 0:
+                pairs = zip(self.spark[::2], self.spark[1::2], strict=True)
+                self.spark = [(a + b) / 2 for a, b in pairs]
+                self.spark_width *= 2
+            if self.spark_width == 1:
+                piece = values[place : place + 2 * SPARK_POINTS - len(self.spark)]
+                self.spark += piece
+            else:
+                piece = values[place : place + self.spark_width - self.spark_fill]
+                self._fill_bucket(piece)
+            place += len(piece)
+
+    def _fill_bucket(self, piece: Sequence[float]) -> None:
+        """Values that all belong to the newest bucket."""
+        if self.spark_fill == 0:
+            self.spark.append(0.0)
+        filled = self.spark_fill + len(piece)
+        self.spark[-1] += (sum(piece) - self.spark[-1] * len(piece)) / filled
+        self.spark_fill = filled % self.spark_width
+
+    def _absorb_other(self, event: Event) -> None:
+        if event.k == "progress" and event.done is not None:
+            self._mark(event)
+        elif event.k == "phase":
+            self.phase = event.name
+        elif event.k == "start":
+            self._start(event)
+        elif event.k == "end":
+            self.end_reason, self.end_text = event.reason, event.text
+        elif event.k == "alert":
+            self.notices = [
+                *self.notices[-9:],
+                Notice(event.t, event.level or "warning", event.text or event.rule or ""),
+            ]
+
+    def _mark(self, event: Event) -> None:
+        assert event.done is not None
+        unit = event.unit or "step"
+        before = self.progress
+        if before is not None and (before.unit != unit or before.description != (event.description or "")):
+            self.marks = []
+        if self.marks and event.done < self.marks[-1][1]:
+            self.marks = []
+        self.progress = Progress(event.done, event.total, unit, event.description or "", event.t)
+        if not self.marks or event.t - self.marks[-1][0] >= 1.0:
+            self.marks.append((event.t, event.done))
+            if len(self.marks) > _MARKS:
+                self.marks = [mark for mark in self.marks[::2] if event.t - mark[0] < _RATE_WINDOW_S] or self.marks[-2:]
+
+    def _start(self, event: Event) -> None:
+        """A new attempt: what came after the step it resumes from is superseded."""
+        self.end_reason = self.end_text = None
+        self.marks = []
+        if event.step is None:
+            return
+        for stack in self.bests.values():
+            while stack and (stack[-1].step or 0) > event.step:
+                stack.pop()
+
+    @property
+    def rate(self) -> float | None:
+        """Units of progress per second over the recent minutes; None while unknown."""
+        if self.progress is None or not self.marks:
+            return None
+        t0, done0 = self.marks[0]
+        elapsed = self.progress.t - t0
+        return (self.progress.done - done0) / elapsed if elapsed > 0.5 and self.progress.done > done0 else None
+
+    def eta_s(self, now: float) -> float | None:
+        """Seconds to the end of the current progress at the recent rate; None for an unknown total."""
+        progress, rate = self.progress, self.rate
+        if progress is None or progress.total is None or rate is None:
+            return None
+        return max(0.0, (progress.total - progress.done) / rate - max(0.0, now - progress.t))
+
+    def best(self, headline: Headline | None) -> tuple[str, float, int | None] | None:
+        """(metric, value, step) of the headline metric's best, guessing the headline when none is declared."""
+        chosen = headline if headline and headline.metric in self.bests else guess_headline(self.bests)
+        if chosen is None or not self.bests.get(chosen.metric):
+            return None
+        improvement = self.bests[chosen.metric][-1]
+        return chosen.metric, improvement.value, improvement.step

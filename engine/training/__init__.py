@@ -1,0 +1,1 @@
+"""The torch side of the engine: Lightning glue, checkpoint writing, exact resume."""

@@ -1,0 +1,1 @@
+"""The trainable systems, one folder each."""

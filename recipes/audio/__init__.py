@@ -1,0 +1,1 @@
+"""What the audio recipes share: files, features, and torchaudio where it can be had."""

@@ -1,0 +1,1 @@
+"""SOUSA: which of the forty drum rudiments is being played."""

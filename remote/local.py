@@ -1,0 +1,211 @@
+"""This machine as a host."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..engine.machine import MachineReading
+from ..engine.manifest import Attempt
+from . import tmux
+from .host import (
+    DEFAULT_TIMEOUT_S,
+    OUTPUT_BYTES,
+    CommandTimeout,
+    Completed,
+    HostError,
+    OutputTooLarge,
+    ProgramMissing,
+    Started,
+    last_line,
+)
+from .local_machine import LocalMachine
+
+SUPERVISOR = Path(__file__).parent / "payload" / "supervisor.py"
+TAKE_S = 15.0
+"""How long a supervisor may take to come up on a machine that is busy."""
+OLD_SESSION_S = 3.0
+_SERVER_NEEDS = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TMUX_TMPDIR", "LANG", "LC_ALL", "LC_CTYPE")
+
+
+class LocalHost:
+    """Runs commands here. tmux and the supervisor get a small environment without secrets.
+
+    Parameters
+    ----------
+    python: interpreter for the supervisor, 3.8 or newer; this process's own by default.
+    """
+
+    def __init__(self, python: str = sys.executable) -> None:
+        self._python = python
+        self._machine: LocalMachine | None = None
+
+    @property
+    def name(self) -> str:
+        return "local"
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        limit: int = OUTPUT_BYTES,
+    ) -> Completed:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                cwd="/",
+                env=None if env is None else dict(env),
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            raise ProgramMissing(self.name, argv, getattr(error, "strerror", None) or str(error)) from error
+        try:
+            async with asyncio.timeout(timeout_s):
+                out, err = await _exchange(process, stdin, limit)
+                status = await process.wait()
+        except TimeoutError:
+            raise CommandTimeout(self.name, argv, timeout_s) from None
+        except _TooMuch:
+            raise OutputTooLarge(self.name, argv, limit) from None
+        finally:
+            await _end(process)
+        return Completed(self.name, tuple(argv), status, out, err)
+
+    def reading(self, path: Path) -> MachineReading:
+        """This machine now, with the file system of `path`. Synchronous; call it from one thread at a time."""
+        if self._machine is None:
+            self._machine = LocalMachine()
+        return self._machine.reading(path)
+
+    def close(self) -> None:
+        """End the tools that readings keep running."""
+        if self._machine is not None:
+            self._machine.close()
+            self._machine = None
+
+    async def start_supervisor(self, run_dir: Path, attempt: Attempt, environ: Mapping[str, str]) -> Started:
+        run_dir = run_dir.absolute()
+        session = tmux.session_name(run_dir.name)
+        handed_over = await asyncio.to_thread(hand_over, run_dir, attempt.attempt, environ)
+        command = [self._python, "-IS", str(SUPERVISOR), str(run_dir), str(attempt.attempt)]
+        try:
+            note = await self._start_in_tmux(session, attempt, [*command, session])
+            if note is not None:
+                (await self.run([*command, "--detach"], env=small_environment())).check()
+            await self._until_taken(handed_over, command)
+        finally:
+            handed_over.unlink(missing_ok=True)
+        return Started(session if note is None else None, note)
+
+    async def _start_in_tmux(self, session: str, attempt: Attempt, command: list[str]) -> str | None:
+        """None when it worked, else why it did not, as a sentence."""
+        argv = tmux.new_session_argv(session, attempt.columns, attempt.rows, command)
+        if shutil.which(argv[0]) is None:
+            return "tmux is not installed here: the run is safe without it, but cannot be attached to."
+        deadline = time.monotonic() + OLD_SESSION_S
+        try:
+            while True:
+                done = await self.run(argv, env=small_environment())
+                if done.status == 0:
+                    return None
+                if not tmux.may_pass(done.stderr.decode("utf-8", "replace")) or time.monotonic() > deadline:
+                    break
+                await asyncio.sleep(0.05)
+        except HostError as error:
+            return f"{error} The run was started without it and cannot be attached to."
+        return f"tmux refused ({last_line(done.stderr)}): the run was started without it and cannot be attached to."
+
+    async def _until_taken(self, handed_over: Path, command: list[str]) -> None:
+        """Wait until the supervisor has taken its environment: from then on nothing secret is in any file.
+
+        Raises
+        ------
+        CommandTimeout: it never came.
+        """
+        deadline = time.monotonic() + TAKE_S
+        while handed_over.exists():
+            if time.monotonic() > deadline:
+                raise CommandTimeout(self.name, command, TAKE_S)
+            await asyncio.sleep(0.01)
+
+
+def hand_over(run_dir: Path, attempt: int, environ: Mapping[str, str]) -> Path:
+    """Leave an environment for the supervisor of `attempt`, readable by this user only; it deletes it first thing.
+
+    An environment in a file for a moment is the only way that shows in no process list: tmux keeps `-e KEY=value` in
+    its command line for as long as it lives, and a tmux server that runs already passes on its own, old environment.
+    """
+    path = run_dir / "attempts" / f".env-{attempt:04d}"
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as handle:
+        handle.write(json.dumps(dict(environ), ensure_ascii=False).encode("utf-8", "surrogateescape"))
+    return path
+
+
+def small_environment() -> dict[str, str]:
+    """What tmux and the supervisor themselves need of this process's environment: nothing secret.
+
+    Nor, when a run launches another, that run's own identity: its leftovers are found by it.
+    """
+    return {key: os.environ[key] for key in _SERVER_NEEDS if key in os.environ}
+
+
+class _TooMuch(Exception):
+    """A command printed more than was allowed."""
+
+
+async def _exchange(process: asyncio.subprocess.Process, stdin: bytes, limit: int) -> tuple[bytes, bytes]:
+    """Write `stdin`, read both outputs. Raises _TooMuch when one is longer than `limit`."""
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    out, err = bytearray(), bytearray()
+    tasks = [
+        asyncio.create_task(_write(process.stdin, stdin)),
+        asyncio.create_task(_read(process.stdout, out, limit)),
+        asyncio.create_task(_read(process.stderr, err, limit)),
+    ]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+    return bytes(out), bytes(err)
+
+
+async def _write(stream: asyncio.StreamWriter, data: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        stream.write(data)
+        await stream.drain()
+    stream.close()
+
+
+async def _read(stream: asyncio.StreamReader, into: bytearray, limit: int) -> None:
+    while data := await stream.read(1 << 16):
+        into += data
+        if len(into) > limit:
+            raise _TooMuch
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Leave nothing behind of a command that did not end by itself: no process, no open pipe."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    transport = getattr(process, "_transport", None)  # the only handle on pipes that a grandchild may hold open
+    if transport is not None:
+        transport.close()
+    await process.wait()

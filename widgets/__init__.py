@@ -1,0 +1,1 @@
+"""Instruments: charts, tables, console. Plain values in, messages out."""

@@ -1,0 +1,94 @@
+"""A run in words: state, progress, best, how it ended, its last lines."""
+
+from __future__ import annotations
+
+import time
+
+from rich.style import Style
+from rich.text import Text
+
+from ..engine import format as fmt
+from ..engine.catalog import RunView
+from ..engine.names import tail
+from ..engine.state import RunState, describe_end
+from .palette import Palette
+from .runs_table import bar
+
+SILENT_AFTER_S = 30.0
+
+
+def headline(view: RunView, palette: Palette, width: int) -> Text:
+    """One line: state, name, progress bar, rate, ETA, best."""
+    text = Text(f"{view.state.mark} {view.state}", style=palette.state(view.state))
+    text.append(f"  {tail(view.id)}", style=Style(bold=True))
+    text.append(f"  {fmt.plain(view.what, 30)}", style=palette.muted)
+    if view.attempt and view.attempt > 1:
+        text.append(f"  attempt {view.attempt}", style=palette.muted)
+    for part in _numbers(view, palette):
+        if text.cell_len + part.cell_len + 3 > width:
+            break
+        text.append("   ")
+        text.append_text(part)
+    return text
+
+
+def _numbers(view: RunView, palette: Palette) -> list[Text]:
+    parts: list[Text] = []
+    if view.done is not None and view.total:
+        parts.append(bar(view.done / view.total, 16, palette))
+        parts.append(Text(f"{fmt.count(view.done)}/{fmt.count(view.total)} {view.unit}"))
+    elif view.done is not None:
+        parts.append(Text(f"{fmt.count(view.done)} {view.unit}"))
+    if view.phase and view.state.active:
+        parts.append(Text(fmt.plain(view.activity or view.phase, 30), style=palette.accent))
+    if view.rate:
+        parts.append(Text(fmt.rate(view.rate, view.unit)))
+    if view.eta_s is not None:
+        parts.append(Text(f"ETA {fmt.duration(view.eta_s)}"))
+    if view.best:
+        metric, value, step = view.best
+        where = f" @ {fmt.count(step)}" if step is not None else ""
+        parts.append(Text(f"★ {metric} {fmt.number(value)}{where}", style=palette.good))
+    return parts
+
+
+def status_line(view: RunView, palette: Palette) -> Text:
+    """The second line: what needs saying now (an ending, silence, an alert), else how long it runs."""
+    now = time.time()
+    if view.state is RunState.UNREADABLE:
+        return Text(fmt.plain(view.problem or "", 300), style=palette.bad)
+    if view.notices:
+        notice = view.notices[-1]
+        return Text(f"⚠ {fmt.plain(notice.text, 200)} ({fmt.ago(notice.t, now)})", style=palette.warn)
+    if view.state in (RunState.FAILED, RunState.KILLED):
+        lines = view.exit.tail if view.exit else []
+        last = next((line for line in reversed(lines) if line.strip()), "")
+        return Text(f"{describe_end(view.exit)}: {fmt.plain(last, 200)}", style=palette.bad)
+    if view.state is RunState.VANISHED:
+        return Text("no process and no exit record: the machine rebooted or the supervisor was killed. r resumes.",
+                    style=palette.bad)  # fmt: skip
+    if view.state is RunState.STALLED:
+        return Text(f"alive, but silent for {fmt.duration(now - (view.last_sign or now))}", style=palette.warn)
+    if view.nan_counts:
+        name, count = max(view.nan_counts.items(), key=lambda item: item[1])
+        return Text(f"× {count} values of {fmt.plain(name, 40)} are not finite", style=palette.bad)
+    return Text(_quiet_facts(view, now), style=palette.muted)
+
+
+def _quiet_facts(view: RunView, now: float) -> str:
+    parts = []
+    if view.started:
+        word = "took" if view.ended else "for"
+        parts.append(f"{word} {fmt.duration((view.ended or now) - view.started)}")
+    if view.state.active and view.last_sign and now - view.last_sign > SILENT_AFTER_S:
+        parts.append(f"last sign {fmt.ago(view.last_sign, now)}")
+    if view.checkpoints:
+        newest = view.checkpoints[-1]
+        parts.append(f"checkpoint at step {fmt.count(newest.step)}, {fmt.ago(newest.t, now)}")
+    if view.manifest and view.manifest.git:
+        git = view.manifest.git
+        parts.append(f"git {git.commit[:9]}{' + changes' if git.dirty else ''}")
+    if view.problem:
+        parts.append(view.problem)
+    parts.append(view.id)
+    return " · ".join(parts)

@@ -1,0 +1,136 @@
+"""The table of all runs: state, progress, rate, loss sparkline, best, age."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.style import Style
+from rich.text import Text
+from textual.reactive import reactive
+
+from ..engine import format as fmt
+from ..engine.catalog import RunView
+from ..engine.names import tail
+from ..engine.state import RunState
+from .live_table import Column, LiveTable, Row
+from .palette import Palette
+from .sparkline import sparkline
+
+PROGRESS_CELLS = 10
+
+
+class RunsTable(LiveTable):
+    """Shows `RunView`s, newest first; filters by plain words.
+
+    Reactives
+    ---------
+    needle: words that must all occur in id, name, recipe, state, host or tags.
+    """
+
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        Column("STATE", 13),
+        Column("RUN", 0, least=16),
+        Column("WHAT", 12, rank=6),
+        Column("STEP", 8, rank=5, right=True),
+        Column("PROGRESS", PROGRESS_CELLS + 5, rank=1),
+        Column("RATE", 11, rank=7, right=True),
+        Column("ETA", 7, rank=2, right=True),
+        Column("LOSS", 14, rank=3),
+        Column("BEST", 24, rank=4),
+        Column("COST", 6, rank=9, right=True),
+        Column("HOST", 7, rank=10),
+        Column("AGE", 7, rank=8, right=True),
+    )
+
+    needle: reactive[str] = reactive("", init=False)
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(self.COLUMNS, id=id, empty="no runs yet: press n to launch one, or run `wavedeck demo`")
+        self._views: tuple[RunView, ...] = ()
+
+    def show(self, views: Sequence[RunView]) -> None:
+        """Replace what is shown; `views` are oldest first."""
+        self._views = tuple(views)
+        self._rebuild()
+
+    def watch_needle(self) -> None:
+        """Filter as it is typed."""
+        self.empty = "no run fits the filter: esc clears it" if self.needle else self.EMPTY
+        self._rebuild()
+        self.refresh()
+
+    EMPTY = "no runs yet: press n to launch one, or run `wavedeck demo`"
+
+    def notify_style_update(self) -> None:
+        """The colours in the cells follow the theme."""
+        super().notify_style_update()
+        if self._views:
+            self._rebuild()
+
+    def _rebuild(self) -> None:
+        palette, now = Palette.of(self.app), time.time()
+        words = self.needle.lower().split()
+        rows = [_row(view, palette, now) for view in reversed(self._views)]
+        self.show_rows([row for row in rows if all(word in row.search for word in words)])
+
+
+def _row(view: RunView, palette: Palette, now: float) -> Row:
+    manifest = view.manifest
+    tags = " ".join(manifest.tags) if manifest else ""
+    search = f"{view.id} {view.name} {view.what} {view.state} {manifest.host if manifest else ''} {tags}".lower()
+    name = Text(tail(view.id), style=Style(bold=True))
+    if view.name and view.name != view.what.split(".")[0]:
+        name.append(f" {fmt.plain(view.name, 40)}", style=palette.muted)
+    return Row(
+        view.id,
+        (
+            Text(f"{view.state.mark} {view.state}", style=palette.state(view.state)),
+            name,
+            fmt.plain(view.what, 30),
+            fmt.count(view.step),
+            _progress(view, palette),
+            fmt.rate(view.rate, view.unit),
+            fmt.duration(view.eta_s),
+            sparkline(view.spark, 14),
+            _best(view),
+            fmt.money(view.cost) if view.cost is not None else "",
+            fmt.plain(manifest.host, 12) if manifest else "",
+            _age(view, now),
+        ),
+        search,
+    )
+
+
+def _age(view: RunView, now: float) -> str:
+    """Coarse, so that a table of finished runs does not change every second."""
+    if view.created is None:
+        return fmt.MISSING
+    seconds = now - view.created
+    return fmt.duration(seconds - seconds % 5 if seconds < 60 else seconds - seconds % 60).replace(" 00s", "")
+
+
+def _progress(view: RunView, palette: Palette) -> Text | str:
+    if view.state is RunState.UNREADABLE:
+        return Text(fmt.plain(view.problem or "", 60), style=palette.bad)
+    if view.done is None or not view.total:
+        return fmt.count(view.done) if view.done else ""
+    return bar(view.done / view.total, PROGRESS_CELLS, palette)
+
+
+def bar(fraction: float, cells: int, palette: Palette) -> Text:
+    """`━━━━╺─── 42%` in `cells` + 5 characters."""
+    fraction = min(1.0, max(0.0, fraction))
+    full = round(fraction * cells)
+    text = Text("━" * full, style=palette.good)
+    text.append("─" * (cells - full), style=palette.muted)
+    text.append(f"{100 * fraction:4.0f}%")
+    return text
+
+
+def _best(view: RunView) -> str:
+    if view.best is None:
+        return ""
+    metric, value, _ = view.best
+    return f"{fmt.number(value)} {fmt.plain(metric.rsplit('/', 1)[-1], 20)}"

@@ -1,0 +1,82 @@
+"""The top line of every screen: where we are, what is going on, how the machine is."""
+
+from __future__ import annotations
+
+from rich.style import Style
+from rich.text import Text
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from ..engine import format as fmt
+from ..engine.machine import MachineReading
+from .palette import Palette
+
+GAUGE = "▁▂▃▄▅▆▇█"
+
+
+class TitleBar(Widget):
+    """One line: name and place on the left, the machine on the right; what does not fit is left out, never wrapped.
+
+    Reactives
+    ---------
+    place: the screen's title. note: what matters most now. reading: newest machine reading, or None.
+    """
+
+    DEFAULT_CSS = """
+    TitleBar { dock: top; height: 1; background: $panel; color: $foreground; padding: 0 1; }
+    """
+
+    place: reactive[str] = reactive("")
+    note: reactive[str] = reactive("")
+    reading: reactive[MachineReading | None] = reactive(None)
+
+    def __init__(self, place: str, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.set_reactive(TitleBar.place, place)
+
+    def render(self) -> Text:
+        """Left and right part with the gap between them."""
+        palette = Palette.of(self.app)
+        width = self.size.width
+        left = Text("▚ WAVEDECK ", style=palette.accent + Style(bold=True))
+        left.append(f" {self.place}", style=Style(bold=True))
+        if self.note:
+            left.append(f"  {self.note}", style=palette.muted)
+        left.truncate(width, overflow="ellipsis")
+        right = machine_text(self.reading, palette, width - left.cell_len - 2)
+        left.append(" " * max(0, width - left.cell_len - right.cell_len))
+        return left + right
+
+
+def machine_text(reading: MachineReading | None, palette: Palette, width: int) -> Text:
+    """As many gauges as fit into `width`: CPU, memory, GPUs, disk."""
+    text = Text()
+    for part in _parts(reading, palette) if reading else []:
+        if text.cell_len + part.cell_len + 2 > width:
+            break
+        if text:
+            text.append("  ")
+        text.append_text(part)
+    return text
+
+
+def _parts(reading: MachineReading, palette: Palette) -> list[Text]:
+    parts = [_gauge("cpu", reading.host_cpu_pct, palette)]
+    if reading.memory_used and reading.memory_total:
+        part = _gauge("mem", 100 * reading.memory_used / reading.memory_total, palette)
+        part.append(f" of {fmt.size(reading.memory_total)}", style=palette.muted)
+        parts.append(part)
+    for gpu in reading.gpus[:4]:
+        parts.append(_gauge(f"gpu{gpu.index}", gpu.utilization_pct, palette))
+    if reading.disk_free is not None:
+        low = reading.disk_free < 2 * 1024**3
+        parts.append(Text(f"disk {fmt.size(reading.disk_free)} free", style=palette.bad if low else palette.muted))
+    return parts
+
+
+def _gauge(label: str, percent: float | None, palette: Palette) -> Text:
+    text = Text(f"{label} ", style=palette.muted)
+    if percent is None:
+        return text.append(fmt.MISSING)
+    sign = GAUGE[min(7, max(0, int(percent / 12.5)))]
+    return text.append(f"{sign} {percent:.0f}%", style=palette.warn if percent > 90 else palette.good)
