@@ -15,8 +15,9 @@ from textual.binding import Binding, BindingType
 from textual.worker import Worker, WorkerState
 
 from ..engine import format as fmt
-from ..engine.catalog import Catalog, RunView
+from ..engine.catalog import Catalog
 from ..engine.errors import WavedeckError
+from ..engine.run_view import RunView
 from ..engine.rundir import Home
 from ..remote.host import Host
 from ..remote.liveness import alive
@@ -30,7 +31,7 @@ from .screens.launch import LaunchScreen
 from .screens.run import RunScreen
 from .screens.runs import RunsScreen
 from .themes import THEMES
-from .watchers import CallWatcher, RunsWatcher
+from .watchers import CallWatcher, RunsWatcher, Watcher
 
 MACHINE_EVERY_S = 2.0
 DISK_LOW_BYTES = 512 * 1024**2
@@ -60,7 +61,7 @@ class Wavedeck(App[None]):
         self.views: tuple[RunView, ...] = ()
         self._open_first = open_run
         self._disk_told = False
-        self._watchers = [
+        self._watchers: list[Watcher] = [
             RunsWatcher(self.catalog, self),
             CallWatcher("machine", self, self._look_at_machine),
         ]
@@ -121,6 +122,20 @@ class Wavedeck(App[None]):
     def _look_at_machine(self) -> float:
         self.post_message(MachineSeen(self._here.reading(self.home.root)))
         return MACHINE_EVERY_S
+
+    def pause(self) -> None:
+        """The deck is about to be suspended: nobody reads its messages, so nobody posts any."""
+        for watcher in self._all_watchers():
+            watcher.pause()
+
+    def go_on(self) -> None:
+        """The deck is back."""
+        for watcher in self._all_watchers():
+            watcher.go_on()
+
+    def _all_watchers(self) -> list[Watcher]:
+        of_screens = [screen.watchers for screen in self.screen_stack if isinstance(screen, RunsScreen | RunScreen)]
+        return [*self._watchers, *(watcher for some in of_screens for watcher in some)]
 
     def look_again(self) -> None:
         """Something was just done: do not wait for the next turn."""

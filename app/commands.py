@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from typing import TYPE_CHECKING
 
 from ..engine import format as fmt
-from ..engine.catalog import RunView
 from ..engine.errors import WavedeckError
 from ..engine.names import tail
+from ..engine.run_view import RunView
 from ..engine.rundir import RunDir
 from ..remote import operations
 from .screens.confirm import Confirm
@@ -31,12 +32,8 @@ class RunCommands:
 
         def answered(yes: bool | None) -> None:
             if yes:
-                try:
-                    operations.request_stop(RunDir(view.dir))
-                except WavedeckError as error:  # it ended while the question stood there
-                    self._say(str(error), severity="warning")
-                else:
-                    self._say(f"asked {tail(view.id)} to save and stop")
+                name = f"stopping {tail(view.id)}"
+                self._app.run_worker(self._stop(view), name=name, exit_on_error=False)
 
         step = f" It is at step {fmt.count(view.step)}." if view.step is not None else ""
         question = Confirm(
@@ -45,6 +42,10 @@ class RunCommands:
             "Stop",
         )
         self._app.push_screen(question, answered)
+
+    async def _stop(self, view: RunView) -> None:
+        await asyncio.to_thread(operations.request_stop, RunDir(view.dir))
+        self._say(f"asked {tail(view.id)} to save and stop")
 
     def resume(self, view: RunView) -> None:
         """Start the next attempt."""
@@ -67,12 +68,15 @@ class RunCommands:
         except WavedeckError as error:
             self._say(str(error), severity="error")
             return
+        self._deck.pause()
         with self._app.suspend():
             print(f"attached to {tail(view.id)}: ctrl+b d comes back to the deck, ctrl+c interrupts the training")
             status = subprocess.run(argv, check=False).returncode
+        self._deck.go_on()
         self._app.refresh(layout=True)
         if status:
-            self._say(f"tmux ended with status {status}", severity="warning")
+            text = "the run's terminal is gone; tab 3 of its screen shows what it prints, and s still stops it"
+            self._say(text, severity="warning")
         self._deck.look_again()
 
     def delete(self, view: RunView) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from textual.dom import DOMNode
 
-from ..engine.catalog import RunView
+from ..engine.run_view import RunView
 from ..engine.rundir import Home
 from ..remote.host import Host
 
@@ -25,6 +25,12 @@ class Deck(Protocol):
 
     def open_run(self, run_id: str) -> None:
         """Show one run."""
+
+    def pause(self) -> None:
+        """Stop reading while the deck is suspended."""
+
+    def go_on(self) -> None:
+        """Read again."""
 
     def look_again(self) -> None:
         """Something was just done: read the runs now."""

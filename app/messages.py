@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from textual.message import Message
 
-from ..engine.catalog import RunView
 from ..engine.console import ConsolePicture
 from ..engine.feed import Loading
 from ..engine.machine import MachineReading
+from ..engine.run_view import RunView
 from ..engine.series_view import SeriesView
 
 

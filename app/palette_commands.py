@@ -21,7 +21,7 @@ class RunProvider(Provider):
         yield "Launch a training", "configure and start", deck.action_launch
         for active in self.screen.active_bindings.values():
             binding = active.binding
-            if active.enabled and binding.description and not binding.system:
+            if active.enabled and binding.show and binding.tooltip and not binding.system:
                 run = partial(deck.run_action, binding.action, active.node)
                 yield binding.description, binding.tooltip or f"key {binding.key}", run
         for view in reversed(deck.views):

@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..engine.catalog import Catalog, RunView
+from ..engine.catalog import Catalog
 from ..engine.console import ConsoleReader
 from ..engine.errors import WavedeckError
 from ..engine.feed import RunFeed
 from ..engine.journal import LIVE
 from ..engine.machine_series import MachineFeed
+from ..engine.run_view import RunView
 from ..engine.rundir import RunDir
 from .messages import ConsoleSeen, MachineHistorySeen, RunPicture, RunSeen, RunsSeen, WatchFailed
 
@@ -28,7 +29,7 @@ FRAME_S = 0.1
 """Frames are capped at ten a second, however fast rows arrive; data never is."""
 SLOWEST_FRAME_S = 0.4
 """Even where a frame is dear (many charts, a slow machine) the newest row is not older than this."""
-FRAME_SHARE = 0.05
+FRAME_SHARE = 0.025
 """Part of one core that drawing may take: the dearer a frame, the fewer of them."""
 FRAMES_AVERAGED = 4
 RETRY_S = 2.0
@@ -42,10 +43,22 @@ class Watcher(threading.Thread):
         self.target = target
         self._ended = threading.Event()
         self._nudged = threading.Event()
+        self._going = threading.Event()
+        self._going.set()
 
     def stop(self) -> None:
         """End after the current look."""
         self._ended.set()
+        self._going.set()
+        self._nudged.set()
+
+    def pause(self) -> None:
+        """Look at nothing until `go_on`: nobody is there to take what would be posted."""
+        self._going.clear()
+
+    def go_on(self) -> None:
+        """Look again, at once. What was read before is kept."""
+        self._going.set()
         self._nudged.set()
 
     def nudge(self) -> None:
@@ -55,14 +68,16 @@ class Watcher(threading.Thread):
     def run(self) -> None:
         """Look, rest, look again; failures become words on screen, once each."""
         told = ""
-        while not self._ended.is_set():
+        while self._going.wait() and not self._ended.is_set():
             try:
                 rest = self.look()
                 told = ""
-            except (OSError, WavedeckError) as error:
+            except Exception as error:  # a thread that dies silently would leave an old picture that looks alive
                 rest = RETRY_S
-                if str(error) != told:
-                    told = str(error)
+                known = isinstance(error, OSError | WavedeckError)
+                sentence = str(error) if known else f"{type(error).__name__}: {error}"
+                if sentence != told:
+                    told = sentence
                     self.target.post_message(WatchFailed(self.name, told))
             self._nudged.wait(rest)
             self._nudged.clear()
@@ -79,7 +94,6 @@ class RunsWatcher(Watcher):
         super().__init__("runs", target)
         self._catalog = catalog
         self._seen: tuple[RunView, ...] | None = None
-        self._saved = time.monotonic()
 
     def look(self) -> float:
         """Post the list when anything in it changed."""

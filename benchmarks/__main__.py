@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, print one table, and with `--write` put it into docs/benchmarks.md.
+"""`python -m wavedeck.benchmarks`: measure, print one table, and with `--write` put it into docs/benchmarks.md.
 
 Everything happens under a temporary directory with its own home and tmux servers, and is gone afterwards. Generated
 runs are kept in `--data DIR` when one is given: the W&B SDK takes minutes to write a million rows.

@@ -24,7 +24,7 @@ from .generate import NAN_STEP, SPIKE_STEP, SPIKE_VALUE, SPIKED, Shape, finished
 from .measure import BRAILLE, NotSeen, Pane, compiled, wait_for
 from .viewer import Viewer
 
-OPEN = "from wavedeck.app.cli.main import open_deck; open_deck({!r})"
+OPEN = "from wavedeck.app.cli.opening import open_deck; open_deck({!r})"
 CLOCK = re.compile(r"\bclock\s+(\d+)\b")
 SPIKE_COLUMNS = 120
 BUSY_KEYS = (("6", "config"), ("1", "charts"))

@@ -10,15 +10,12 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from .checkpoints import CheckpointLine, read_checkpoints
 from .errors import RunDirError, UsageError
-from .events import json_number
 from .files import write_atomic
 from .journal import WHOLE, Budget, JournalReader
 from .manifest import (
@@ -29,110 +26,20 @@ from .manifest import (
     read_manifest,
     read_record,
 )
-from .names import resolve
+from .names import RUN_ID, resolve
+from .run_view import RunView
 from .rundir import Home, RunDir
 from .state import Evidence, RunState, derive_state
-from .summary import Notice, Summary
+from .summary import SUMMARY_VERSION, Progress, Summary
 
 Probe = Callable[[str, SupervisorRecord], bool | None]
 """Asks whether a run's supervisor is alive; None when its host cannot be asked."""
 
-CACHE_FILE = "summaries.msgpack"
+CACHE_FILE = f"summaries-{SUMMARY_VERSION}.msgpack"
 CACHE_EVERY_S = 10.0
+FINAL = frozenset({RunState.FINISHED, RunState.FAILED, RunState.STOPPED, RunState.KILLED})
+"""States that are told by an exit record; the others may change without a file changing."""
 PIECE = Budget(records=16_000, seconds=float("inf"))
-
-
-@dataclass(frozen=True, slots=True)
-class RunView:
-    """Everything a row or a header shows of a run, at one moment."""
-
-    id: str
-    dir: Path
-    state: RunState
-    manifest: Manifest | None = None
-    problem: str | None = None
-    """Why the directory cannot be read, or what is damaged in it."""
-    attempt: int | None = None
-    supervisor: SupervisorRecord | None = None
-    exit: ExitRecord | None = None
-    created: float | None = None
-    started: float | None = None
-    ended: float | None = None
-    step: int | None = None
-    epoch: float | None = None
-    phase: str | None = None
-    done: float | None = None
-    total: float | None = None
-    unit: str = "step"
-    activity: str = ""
-    rate: float | None = None
-    eta_s: float | None = None
-    last: dict[str, float] | None = None
-    best: tuple[str, float, int | None] | None = None
-    spark: tuple[float, ...] = ()
-    spark_name: str | None = None
-    nan_counts: dict[str, int] | None = None
-    notices: tuple[Notice, ...] = ()
-    checkpoints: tuple[CheckpointLine, ...] = ()
-    last_sign: float | None = None
-
-    @property
-    def name(self) -> str:
-        """The run's own name, or its id while the manifest cannot be read."""
-        return self.manifest.name if self.manifest else self.id
-
-    @property
-    def what(self) -> str:
-        """`sousa`, `sousa.train`, or the program of a foreign command."""
-        manifest = self.manifest
-        if manifest is None:
-            return "?"
-        if manifest.recipe:
-            return f"{manifest.recipe}.{manifest.stage}" if manifest.stage else manifest.recipe
-        return Path(manifest.command[0]).name if manifest.command else "?"
-
-    @property
-    def cost(self) -> float | None:
-        """Money spent so far, from the host's price per hour."""
-        manifest = self.manifest
-        if manifest is None or manifest.price_per_hour is None or self.started is None:
-            return None
-        return manifest.price_per_hour * ((self.ended or time.time()) - self.started) / 3600
-
-    def to_json(self) -> dict[str, Any]:
-        """The stable keys of `ps --json` and `show --json`."""
-        manifest, exit_ = self.manifest, self.exit
-        return {
-            "id": self.id,
-            "name": self.name,
-            "state": str(self.state),
-            "exit_code": exit_.exit_code if exit_ else None,
-            "signal": exit_.signal if exit_ else None,
-            "oom_killed": bool(exit_ and exit_.oom_killed),
-            "recipe": manifest.recipe if manifest else None,
-            "stage": manifest.stage if manifest else None,
-            "preset": manifest.preset if manifest else None,
-            "command": manifest.command if manifest else [],
-            "host": manifest.host if manifest else None,
-            "created": self.created,
-            "started": self.started,
-            "ended": self.ended,
-            "attempt": self.attempt,
-            "step": self.step,
-            "epoch": json_number(self.epoch),
-            "phase": self.phase,
-            "progress": {"done": self.done, "total": self.total, "unit": self.unit, "eta_s": self.eta_s},
-            "last": {key: json_number(value) for key, value in (self.last or {}).items()},
-            "best": None
-            if self.best is None
-            else {"metric": self.best[0], "value": json_number(self.best[1]), "step": self.best[2]},
-            "nan_counts": self.nan_counts or {},
-            "checkpoints": msgspec.to_builtins(self.checkpoints),
-            "findings": [],
-            "alerts": [{"t": n.t, "level": n.level, "text": n.text} for n in self.notices],
-            "problem": self.problem,
-            "dir": str(self.dir),
-        }
 
 
 class Position(msgspec.Struct, array_like=True):
@@ -167,6 +74,7 @@ class Catalog:
         self._dirty = False
         self._saved = -CACHE_EVERY_S
         self._ended: dict[str, tuple[tuple[int, ...], RunView]] = {}
+        self._created: dict[str, float] = {}
         self.more = False
         """Whether the last `views` left something unread because of its budget."""
 
@@ -178,7 +86,20 @@ class Catalog:
             return []
         except OSError as error:
             raise RunDirError(f"{self.home.runs} cannot be read ({error.strerror}).") from error
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+        names = [entry.name for entry in entries if RUN_ID.match(entry.name) and entry.is_dir()]
+        return sorted(names, key=self._age_key)
+
+    def _age_key(self, run_id: str) -> tuple[float, str]:
+        """When a run was created: an id knows the minute only, and no summer time. A manifest is written once."""
+        created = self._created.get(run_id)
+        if created is None:
+            run = RunDir(self.home.runs / run_id)
+            try:
+                created = read_manifest(run.manifest).created
+            except (RunDirError, OSError):
+                return _mtime(run.path) or 0.0, run_id
+            self._created[run_id] = created
+        return created, run_id
 
     def resolve(self, word: str) -> RunDir:
         """The run that `word` means; see `names.resolve`."""
@@ -192,6 +113,9 @@ class Catalog:
             return RunView(id=run.id, dir=run.path, state=RunState.UNREADABLE, problem=str(error))
         except OSError as error:
             problem = f"{Path(error.filename or run.path).name} cannot be read: {error.strerror}."
+            return RunView(id=run.id, dir=run.path, state=RunState.UNREADABLE, problem=problem)
+        except (ValueError, ArithmeticError, TypeError) as error:  # contents nobody foresaw; the other runs must show
+            problem = f"its records make no sense here ({type(error).__name__}: {error})."
             return RunView(id=run.id, dir=run.path, state=RunState.UNREADABLE, problem=problem)
 
     def views(self, budget: Budget = WHOLE) -> list[RunView]:
@@ -211,7 +135,7 @@ class Catalog:
         read = self.more
         self.more = False
         view = self.view(run, budget)
-        if not self.more and not view.state.active and view.state is not RunState.QUEUED:
+        if not self.more and view.state in FINAL:
             self._ended[run.id] = (stamp, view)
         else:
             self._ended.pop(run.id, None)
@@ -307,8 +231,16 @@ def newest_attempt(run: RunDir) -> Attempt | None:
 
 
 def _stamp(run: RunDir) -> tuple[int, ...]:
-    """Modification times and sizes of everything a view is made from."""
-    paths = (run.manifest, run.attempts, run.exit, run.events, run.console_events, run.checkpoint_manifest)
+    """Change times and sizes of everything a view is made from."""
+    paths = (
+        run.manifest,
+        run.attempts,
+        run.supervisor,
+        run.exit,
+        run.events,
+        run.console_events,
+        run.checkpoint_manifest,
+    )
     stamp: list[int] = []
     for path in paths:
         try:
@@ -316,7 +248,7 @@ def _stamp(run: RunDir) -> tuple[int, ...]:
         except OSError:
             stamp.append(-1)
         else:
-            stamp += (status.st_mtime_ns, status.st_size, status.st_ino)
+            stamp += (status.st_ctime_ns, status.st_size, status.st_ino)
     return tuple(stamp)
 
 
@@ -339,10 +271,15 @@ def _assemble(
     if attempt is not None and not _covers(exit_, attempt):
         exit_ = None
     last_sign = _newest(main.last_t, spoken.last_t, _mtime(run.console))
-    state = derive_state(Evidence(attempt, supervisor, exit_, alive, last_sign, lead.usual_gap_s, main.end_reason), now)
+    evidence = Evidence(
+        attempt, supervisor, exit_, alive, last_sign, lead.usual_gap_s, main.end_reason, main.end_attempt
+    )
+    state = derive_state(evidence, now)
     progress = lead.progress or spoken.progress
     timer = lead if lead.progress else spoken
     ended = exit_.ended if exit_ else None
+    step = main.step if main.step is not None else spoken.step
+    done, total, unit, activity = _position(progress, step, state)
     damage = main.bad_lines + spoken.bad_lines
     return RunView(
         id=run.id,
@@ -356,13 +293,13 @@ def _assemble(
         created=manifest.created,
         started=(exit_.started if exit_ else None) or (supervisor.started if supervisor else None),
         ended=ended,
-        step=main.step if main.step is not None else spoken.step,
+        step=step,
         epoch=main.epoch if main.epoch is not None else spoken.epoch,
         phase=main.phase,
-        done=progress.done if progress else None,
-        total=progress.total if progress else None,
-        unit=progress.unit if progress else "step",
-        activity=progress.description if progress else "",
+        done=done,
+        total=total,
+        unit=unit,
+        activity=activity,
         rate=timer.rate if state.active else None,
         eta_s=timer.eta_s(now) if state.active else None,
         last={**spoken.last, **main.last},
@@ -370,10 +307,33 @@ def _assemble(
         spark=tuple(main.spark or spoken.spark),
         spark_name=main.spark_name or spoken.spark_name,
         nan_counts={**spoken.nan_counts, **main.nan_counts},
-        notices=tuple(main.notices),
-        checkpoints=tuple(read_checkpoints(run.checkpoint_manifest)),
+        notices=(*spoken.notices, *main.notices),
+        checkpoints=_kept_checkpoints(run),
         last_sign=last_sign,
     )
+
+
+def _kept_checkpoints(run: RunDir) -> tuple[CheckpointLine, ...]:
+    """The checkpoints whose files are still there; retention has removed the others."""
+    lines = read_checkpoints(run.checkpoint_manifest)
+    if not lines:
+        return ()
+    try:
+        present = {path.name for path in run.checkpoints.iterdir()}
+    except OSError:
+        return ()
+    return tuple(line for line in lines if line.name in present)
+
+
+def _position(
+    progress: Progress | None, step: int | None, state: RunState
+) -> tuple[float | None, float | None, str, str]:
+    """(done, total, unit, description): an ended run is as far as it trained, not as far as its last stage counted."""
+    if step is not None and (progress is None or not state.active):
+        return float(step), float(step) if state is RunState.FINISHED else None, "step", ""
+    if progress is None:
+        return None, None, "step", ""
+    return progress.done, progress.total, progress.unit, progress.description
 
 
 def _newest(*times: float | None) -> float | None:

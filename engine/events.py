@@ -6,16 +6,23 @@ skipped; unknown kinds and fields are kept out of the way. Writing lives in `eng
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from operator import itemgetter
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from .format import plain
+
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf, "nan": math.nan, "inf": math.inf}
+
+
+Step = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
+"""What a column of steps can hold; a line with another one is damaged."""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -23,7 +30,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     t: float
     k: str
-    step: int | None = None
+    step: Step | None = None
     epoch: float | None = None
     v: dict[str, float | str | None] | None = None
     # progress
@@ -106,8 +113,14 @@ def columns_of(rows: Sequence[Event]) -> dict[str, Column]:
         for name in values[0]:
             column = _numbers(members, list(map(itemgetter(name), values)))
             if column.values:
-                found.setdefault(name, []).append(column)
+                found.setdefault(safe_name(name), []).append(column)
     return {name: parts[0] if len(parts) == 1 else _interleave(parts) for name, parts in found.items()}
+
+
+@functools.lru_cache(maxsize=10_000)
+def safe_name(name: str) -> str:
+    """A metric's name without anything that could steer a terminal; the one place where names enter."""
+    return plain(name, 120)
 
 
 def _alike(rows: list[dict[str, Any]]) -> Iterator[tuple[Sequence[int], list[dict[str, Any]]]]:

@@ -39,8 +39,24 @@ def create_exclusive(path: Path, data: bytes) -> bool:
             os.link(temporary, path)
         except FileExistsError:
             return False
+        except OSError:  # exFAT, some network mounts: no hard links there
+            return _create_plain(path, data)
     finally:
         temporary.unlink(missing_ok=True)
+    sync_directory(path.parent)
+    return True
+
+
+def _create_plain(path: Path, data: bytes) -> bool:
+    """`create_exclusive` without links: still one winner, but a crash midway can leave a short file."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        return False
+    with open(descriptor, "wb") as handle:
+        handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())
     sync_directory(path.parent)
     return True
 

@@ -19,6 +19,7 @@ from typing import Any
 RUN_DIR_VARIABLE = "WAVEDECK_RUN_DIR"
 EVENTS_FILE = "events.jsonl"
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+_MOST_STEP = 2**62
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=str).encode
 
 
@@ -52,16 +53,24 @@ class EventWriter:
         """Append one `metrics` row. Values are anything `float()` takes (tensors, numpy scalars)."""
         numbers: dict[str, float | str] = {}
         for key, value in values.items():
-            number = value if type(value) is float or type(value) is int else _number(value)
+            number = value if type(value) is float else _number(value)
             if number is None:
                 self._refuse(key, value)
             else:
                 numbers[str(key)] = number if math.isfinite(number) else _word(number)
         row: dict[str, Any] = {"t": round(time.time(), 4), "k": "metrics"}
         if step is not None:
-            row["step"] = int(step)
+            place = step if type(step) is int else _number(step)
+            if place is None or not -_MOST_STEP < place < _MOST_STEP:
+                self._refuse("step", step)
+            else:
+                row["step"] = int(place)
         if epoch is not None:
-            row["epoch"] = epoch if math.isfinite(epoch) else None
+            number = epoch if type(epoch) is float else _number(epoch)
+            if number is None or not math.isfinite(number):
+                self._refuse("epoch", epoch)
+            else:
+                row["epoch"] = number
         row["v"] = numbers
         self._append(_encode(row) + "\n")
 
@@ -174,5 +183,7 @@ def log(values: Mapping[str, Any], step: int | None = None, epoch: float | None 
 def progress(done: float, total: float | None = None, unit: str = "step", description: str = "") -> None:
     """Record how far the current work is; `total` may be unknown. A no-op outside a run."""
     writer = _writer()
-    if writer is not None:
-        writer.write("progress", done=done, total=total, unit=unit, description=description)
+    count = _number(done)
+    if writer is not None and count is not None:
+        whole = None if total is None else _number(total)
+        writer.write("progress", done=count, total=whole, unit=str(unit), description=str(description))

@@ -65,18 +65,25 @@ def build(views: Mapping[str, SeriesView], wanted: Sequence[str] = (), headline:
     source = views[_anchor(views, names, headline)]
     names = [name for name in names if views[name].origin_t == source.origin_t]  # one table, one row numbering
     rows = _rows_of(source)
+    newest = max(int(views[name].row_of(len(views[name]) - 1)) for name in names)
+    is_open = newest > rows[-1]  # what came after the last validation is shown too, without repeating its values
+    if is_open:
+        rows = np.append(rows, newest)
+    fullest = max((views[name] for name in names), key=lambda view: len(view.step))
     values, known, record, best = {}, {}, {}, {}
     for name in names:
         column, has = _at_rows(views[name], rows)
+        if is_open and views[name].row_of(len(views[name]) - 1) <= rows[-2]:
+            column[-1], has[-1] = np.nan, False
         direction = headline.direction if headline and headline.metric == name else goal_of(name)
         values[name], known[name] = column, has
         record[name] = _records(column, direction)
         best[name] = int(np.flatnonzero(record[name])[-1]) if record[name].any() else None
     return LossTable(
         tuple(names),
-        source.step[rows],
-        np.asarray(source.epoch[rows], np.float64),
-        source.t[rows],
+        fullest.step[rows],
+        np.asarray(fullest.epoch[rows], np.float64),
+        fullest.t[rows],
         values,
         known,
         record,

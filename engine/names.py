@@ -70,7 +70,9 @@ def tail(run_id: str) -> str:
 
 
 def resolve(word: str, run_ids: Sequence[str]) -> str:
-    """The id that `word` means: an id, a unique prefix, a unique two-word tail or name, or `last` (the newest).
+    """The id that `word` means: an id, a unique prefix, two-word tail or name, or `last` (the newest).
+
+    `run_ids` are oldest first.
 
     Raises
     ------
@@ -79,13 +81,14 @@ def resolve(word: str, run_ids: Sequence[str]) -> str:
     if not run_ids:
         raise UsageError("there are no runs yet: start one with `wavedeck run` or `wavedeck demo`.")
     if word == "last":
-        return max(run_ids)
+        return run_ids[-1]
     if word in run_ids:
         return word
     by_tail = [run_id for run_id in run_ids if tail(run_id) == word]
     by_prefix = [run_id for run_id in run_ids if word and run_id.startswith(word)]
     by_tail_prefix = [run_id for run_id in run_ids if word and tail(run_id).startswith(word)]
-    for matches in (by_tail, by_prefix, by_tail_prefix):
+    by_name = [run_id for run_id in run_ids if word and run_id.split("-", 2)[-1].rsplit("-", 2)[0] == slug(word)]
+    for matches in (by_tail, by_name, by_prefix, by_tail_prefix):
         if len(matches) == 1:
             return matches[0]
         if matches:

@@ -32,7 +32,7 @@ GRACE_S = (15.0, 10.0)
 class Plan:
     """A run that could be launched: everything is checked, nothing is written.
 
-    `equivalent`: the command line that launches the same.
+    `equivalent`: the command line that launches the same, with secrets of a foreign command masked.
     """
 
     manifest: Manifest
@@ -48,6 +48,51 @@ class Plan:
     def command_line(self) -> str:
         """`equivalent` as one shell line."""
         return shlex.join(self.equivalent)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A training that passed every check but was not given an id or a time yet: cheap enough for every key typed."""
+
+    recipe: Recipe
+    overrides: tuple[str, ...]
+    stage: str | None
+    preset: str | None
+    name: str | None
+    equivalent: tuple[str, ...]
+
+    @property
+    def command_line(self) -> str:
+        """The command that launches the same, as one shell line."""
+        return shlex.join(self.equivalent)
+
+
+def check_recipe(
+    recipe: Recipe,
+    overrides: Sequence[str] = (),
+    *,
+    stage: str | None = None,
+    preset: str | None = None,
+    name: str | None = None,
+    tags: Sequence[str] = (),
+) -> Wish:
+    """Check what is wished for.
+
+    Raises
+    ------
+    UsageError: unknown stage, preset or field, or a value that is not allowed.
+    """
+    if stage is not None:
+        recipe.stage(stage)
+    composed = compose(recipe, overrides, preset)
+    target = f"{recipe.name}.{stage}" if stage else recipe.name
+    words = ("wavedeck", "run", target, *composed.arguments, *_common_words(name, tags))
+    return Wish(recipe, tuple(overrides), stage, preset, name, words)
+
+
+def _common_words(name: str | None, tags: Sequence[str]) -> tuple[str, ...]:
+    named = ("--name", name) if name else ()
+    return (*named, *(word for tag in tags for word in ("--tag", tag)))
 
 
 def plan_recipe(
@@ -69,8 +114,7 @@ def plan_recipe(
     ------
     UsageError: unknown stage, preset or field, or a value that is not allowed.
     """
-    if stage is not None:
-        recipe.stage(stage)
+    wish = check_recipe(recipe, overrides, stage=stage, preset=preset, name=name, tags=tags)
     composed = compose(recipe, overrides, preset)
     now = time.time() if now is None else now
     label = name or recipe.name
@@ -97,12 +141,7 @@ def plan_recipe(
         tags=list(tags),
     )
     attempt = Attempt(attempt=1, requested=now, argv=argv, cwd=cwd, grace_s=list(GRACE_S))
-    return Plan(manifest, attempt, _recipe_words(recipe, stage, composed.arguments, name))
-
-
-def _recipe_words(recipe: Recipe, stage: str | None, arguments: Sequence[str], name: str | None) -> tuple[str, ...]:
-    target = f"{recipe.name}.{stage}" if stage else recipe.name
-    return ("wavedeck", "run", target, *arguments, *(("--name", name) if name else ()))
+    return Plan(manifest, attempt, wish.equivalent)
 
 
 def plan_command(
@@ -151,7 +190,8 @@ def plan_command(
         parse_console=True,
         patterns=list(patterns),
     )
-    words = ("wavedeck", "exec", *(("--name", name) if name else ()), "--", *manifest.command)
+    place = ("--cwd", str(cwd)) if cwd else ()
+    words = ("wavedeck", "exec", *_common_words(name, tags), *place, "--", *manifest.command)
     return Plan(manifest, attempt, words)
 
 

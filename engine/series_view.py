@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .pyramid import FloatArray, IntArray, Pyramid, Stats, merge_rows, reduce_ranges
+from .pyramid import BUCKET_SIZES, FloatArray, IntArray, Pyramid, Stats, merge_rows, reduce_ranges
 
 XAxis = Literal["step", "epoch", "time"]
 X_AXES: tuple[XAxis, ...] = ("step", "epoch", "time")
@@ -160,7 +160,10 @@ class SeriesView:
         """Like `window` for rising `edges` of any spacing (a logarithmic axis)."""
         view = self.ordered(axis)
         bounds = view.search(axis, edges)
-        stats = reduce_ranges(view.values, view.levels, bounds[:, :-1].ravel(), bounds[:, 1:].ravel())
+        starts, ends = bounds[:, :-1].ravel(), bounds[:, 1:].ravel()
+        # No range of fewer points than a bucket holds one whole.
+        levels = view.levels if (ends - starts).max(initial=0) >= BUCKET_SIZES[0] else ()
+        stats = reduce_ranges(view.values, levels, starts, ends)
         stats = merge_rows(stats, len(bounds))
         some = stats.count > 0
         return ColumnStats(

@@ -87,6 +87,8 @@ class Evidence:
     last_sign: float | None = None
     usual_gap_s: float | None = None
     end_reason: str | None = None
+    end_attempt: int | None = None
+    """The attempt whose trainer wrote `end_reason`; one that dies at once leaves the reason of the one before."""
 
 
 def derive_state(evidence: Evidence, now: float) -> RunState:
@@ -95,7 +97,8 @@ def derive_state(evidence: Evidence, now: float) -> RunState:
     if attempt is None:
         return RunState.QUEUED
     if evidence.exit is not None and evidence.exit.attempt >= attempt.attempt:
-        return _ended(evidence.exit, evidence.end_reason)
+        told = evidence.end_attempt in (None, evidence.exit.attempt)
+        return _ended(evidence.exit, evidence.end_reason if told else None)
     supervisor = evidence.supervisor
     if supervisor is None or supervisor.attempt < attempt.attempt:
         return RunState.STARTING if now - attempt.requested < START_GRACE_S else RunState.VANISHED
@@ -135,4 +138,5 @@ def describe_end(exit_: ExitRecord | None) -> str:
         except ValueError:
             name = f"signal {exit_.signal}"
         return f"killed by {name}" + (" (out of memory)" if exit_.oom_killed else "")
-    return "" if exit_.exit_code is None else f"exit code {exit_.exit_code}"
+    memory = " (out of memory)" if exit_.oom_killed else ""
+    return "" if exit_.exit_code is None else f"exit code {exit_.exit_code}{memory}"

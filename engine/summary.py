@@ -12,9 +12,12 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from .events import Column, Event, columns_of
+from .format import plain
 from .headline import direction_of, guess_headline, spark_key
 from .manifest import Headline
 
+SUMMARY_VERSION = 2
+"""Part of the cache's name: a summary of another shape is made anew, never half understood."""
 SPARK_POINTS = 64
 _MARKS = 40
 _BESTS = 64
@@ -64,13 +67,12 @@ class Summary(msgspec.Struct, omit_defaults=True):
     spark_width: int = 1
     spark_fill: int = 0
     rows: int = 0
-    first_t: float | None = None
     last_t: float | None = None
     usual_gap_s: float | None = None
     """The longest recent pause between two signs of life, decaying."""
-    signs: int = 0
     end_reason: str | None = None
-    end_text: str | None = None
+    end_attempt: int | None = None
+    """The attempt that `end_reason` is about."""
     notices: list[Notice] = []
     bad_lines: int = 0
 
@@ -99,8 +101,6 @@ class Summary(msgspec.Struct, omit_defaults=True):
         """Note signs of life; the pause before a start (a resume the next day) is no rhythm."""
         if not events:
             return
-        if self.first_t is None:
-            self.first_t = events[0].t
         last, usual = self.last_t, self.usual_gap_s
         for event in events:
             if last is not None and event.k != "start":
@@ -109,10 +109,9 @@ class Summary(msgspec.Struct, omit_defaults=True):
                     usual = gap if usual is None or gap > usual else usual + 0.01 * (gap - usual)
             last = event.t
         self.last_t, self.usual_gap_s = last, usual
-        self.signs += len(events)
 
     def _absorb_rows(self, rows: list[Event], known: dict[str, float]) -> None:
-        self.step = next((row.step for row in reversed(rows) if row.step is not None), self.step)
+        self.step = next((row.step for row in reversed(rows) if _moves_on(row)), self.step)
         self.epoch = next((row.epoch for row in reversed(rows) if row.epoch is not None), self.epoch)
         self.rows += len(rows)
         for key, column in columns_of(rows).items():
@@ -133,13 +132,17 @@ class Summary(msgspec.Struct, omit_defaults=True):
             self._draw_spark(values)
 
     def _improve(self, key: str, finite: Sequence[float], column: Column, rows: list[Event]) -> None:
+        """Every improvement of the batch, not only its best: a resume may take the later ones back."""
         headline = Headline(key, direction_of(key))
         best = max(finite) if headline.direction == "max" else min(finite)
         stack = self.bests.setdefault(key, [])
-        if not stack or headline.better(best, stack[-1].value):
-            stack.append(Improvement(best, rows[column.rows[column.values.index(best)]].step))
-            if len(stack) > _BESTS:
-                del stack[0 : _BESTS // 2 : 2]
+        if stack and not headline.better(best, stack[-1].value):
+            return
+        for row, value in zip(column.rows, column.values, strict=True):
+            if math.isfinite(value) and (not stack or headline.better(value, stack[-1].value)):
+                stack.append(Improvement(value, rows[row].step))
+                if len(stack) > _BESTS:
+                    del stack[0 : _BESTS // 2 : 2]
 
     def _draw_spark(self, values: Sequence[float]) -> None:
         """Bucket means; when the buckets run out, pairs are merged and each bucket covers twice as many values."""
@@ -169,26 +172,30 @@ class Summary(msgspec.Struct, omit_defaults=True):
         if event.k == "progress" and event.done is not None:
             self._mark(event)
         elif event.k == "phase":
-            self.phase = event.name
+            self.phase = plain(event.name or "", 60)
+            if self.progress is not None and self.progress.done == self.progress.total:
+                self.progress, self.marks = None, []  # the stage before is done; its count says nothing of the next
         elif event.k == "start":
             self._start(event)
         elif event.k == "end":
-            self.end_reason, self.end_text = event.reason, event.text
-        elif event.k == "alert":
-            self.notices = [
-                *self.notices[-9:],
-                Notice(event.t, event.level or "warning", event.text or event.rule or ""),
-            ]
+            self.end_reason, self.end_attempt = event.reason, event.attempt
+        elif event.k == "alert" or (event.k == "log" and event.level in ("warning", "error")):
+            self._notice(event)
+
+    def _notice(self, event: Event) -> None:
+        """Keep the last ten alerts and warnings, a repeated one once."""
+        notice = Notice(event.t, plain(event.level or "warning", 20), plain(event.text or event.rule or "", 500))
+        self.notices = [*(old for old in self.notices if old.text != notice.text), notice][-10:]
 
     def _mark(self, event: Event) -> None:
         assert event.done is not None
-        unit = event.unit or "step"
+        unit, description = plain(event.unit or "step", 20), plain(event.description or "", 120)
         before = self.progress
-        if before is not None and (before.unit != unit or before.description != (event.description or "")):
+        if before is not None and (before.unit != unit or before.description != description):
             self.marks = []
         if self.marks and event.done < self.marks[-1][1]:
             self.marks = []
-        self.progress = Progress(event.done, event.total, unit, event.description or "", event.t)
+        self.progress = Progress(event.done, event.total, unit, description, event.t)
         if not self.marks or event.t - self.marks[-1][0] >= 1.0:
             self.marks.append((event.t, event.done))
             if len(self.marks) > _MARKS:
@@ -196,10 +203,13 @@ class Summary(msgspec.Struct, omit_defaults=True):
 
     def _start(self, event: Event) -> None:
         """A new attempt: what came after the step it resumes from is superseded."""
-        self.end_reason = self.end_text = None
+        self.end_reason = self.end_attempt = None
         self.marks = []
+        if (event.attempt or 1) > 1 and event.step is None:
+            self.notices = []  # what an earlier attempt warned of is in its journal, not in the header of this one
         if event.step is None:
             return
+        self.step = event.step
         for stack in self.bests.values():
             while stack and (stack[-1].step or 0) > event.step:
                 stack.pop()
@@ -227,3 +237,8 @@ class Summary(msgspec.Struct, omit_defaults=True):
             return None
         improvement = self.bests[chosen.metric][-1]
         return chosen.metric, improvement.value, improvement.step
+
+
+def _moves_on(row: Event) -> bool:
+    """Whether a row says how far the training is: a final test is logged at the step of its checkpoint."""
+    return row.step is not None and not all(name.startswith("test/") for name in row.v or {"": None})

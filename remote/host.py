@@ -6,6 +6,7 @@ names the host, the command, its exit status and what it said.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,10 @@ class ProgramMissing(HostError):
         super().__init__(host, argv, 127, b"", f"{argv[0]} cannot be started on {host}: {reason}.")
 
 
+class StartCut(asyncio.CancelledError):
+    """A start was cancelled and its environment withdrawn in time: nothing of it will ever run."""
+
+
 class Host(Protocol):
     """One machine."""
 
@@ -125,6 +130,10 @@ class Host(Protocol):
         """Start the supervisor of an attempt whose record is in `run_dir`, so that it outlives this process.
 
         `environ` becomes the trainer's environment. It may hold secrets and never touches a command line.
+
+        Raises
+        ------
+        HostError, OSError or (when cancelled) StartCut: nothing was started, and nothing of it will start later.
         """
         ...
 

@@ -24,6 +24,7 @@ from .host import (
     HostError,
     OutputTooLarge,
     ProgramMissing,
+    StartCut,
     Started,
     last_line,
 )
@@ -100,15 +101,21 @@ class LocalHost:
     async def start_supervisor(self, run_dir: Path, attempt: Attempt, environ: Mapping[str, str]) -> Started:
         run_dir = run_dir.absolute()
         session = tmux.session_name(run_dir.name)
-        handed_over = await asyncio.to_thread(hand_over, run_dir, attempt.attempt, environ)
-        command = [self._python, "-IS", str(SUPERVISOR), str(run_dir), str(attempt.attempt)]
+        handed_over = hand_over(run_dir, attempt.attempt, environ)  # no await between: a cancellation leaves no file
+        command = [self._python, "-IS", str(SUPERVISOR), str(run_dir), str(attempt.attempt), "--env"]
+        note = None
         try:
             note = await self._start_in_tmux(session, attempt, [*command, session])
             if note is not None:
                 (await self.run([*command, "--detach"], env=small_environment())).check()
             await self._until_taken(handed_over, command)
-        finally:
-            handed_over.unlink(missing_ok=True)
+        except BaseException as error:
+            if withdraw(handed_over):
+                if isinstance(error, asyncio.CancelledError):
+                    raise StartCut from error
+                raise
+            if not isinstance(error, HostError):
+                raise  # a late answer of tmux or a slow start is no failure once the supervisor is there
         return Started(session if note is None else None, note)
 
     async def _start_in_tmux(self, session: str, attempt: Attempt, command: list[str]) -> str | None:
@@ -152,9 +159,35 @@ def hand_over(run_dir: Path, attempt: int, environ: Mapping[str, str]) -> Path:
     path = run_dir / "attempts" / f".env-{attempt:04d}"
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as handle:
-        handle.write(json.dumps(dict(environ), ensure_ascii=False).encode("utf-8", "surrogateescape"))
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(json.dumps(dict(environ), ensure_ascii=False).encode("utf-8", "surrogateescape"))
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
     return path
+
+
+def withdraw(handed_over: Path) -> bool:
+    """Take a handed-over environment back; False when the supervisor has it already, and so will run the trainer."""
+    try:
+        handed_over.unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def sweep_environments(run_dir: Path, before: int | None = None) -> None:
+    """Delete environments that launchers left which died; only when no supervisor can still come for them.
+
+    Parameters
+    ----------
+    before: leave those of this attempt and later ones alone.
+    """
+    for path in run_dir.glob("attempts/.env-*"):
+        number = path.name.removeprefix(".env-")
+        if before is None or not number.isdigit() or int(number) < before:
+            path.unlink(missing_ok=True)
 
 
 def small_environment() -> dict[str, str]:

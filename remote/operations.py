@@ -11,12 +11,12 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..engine.catalog import newest_attempt
-from ..engine.errors import UsageError, WavedeckError
+from ..engine.errors import RunDirError, UsageError, WavedeckError
 from ..engine.files import create_exclusive, write_atomic
 from ..engine.manifest import (
     Attempt,
@@ -33,12 +33,16 @@ from ..engine.planning import plan_resume
 from ..engine.rundir import Home, RunDir
 from ..engine.state import START_GRACE_S
 from . import tmux
-from .host import Host, HostError, Started
-from .liveness import alive, orphan
+from .host import Host, HostError, StartCut, Started
+from .liveness import alive, orphan, supervisors
+from .local import sweep_environments
+from .payload.records import CUT_SHORT
 
 REPORT_S = 5.0
 """How long a launch waits for the supervisor to report."""
 POLL_S = 0.05
+_starting: set[asyncio.Task[LaunchResult]] = set()
+"""Launches and resumes under way; an event loop itself holds its tasks only weakly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ async def launch(
 ) -> LaunchResult:
     """Create the run directory, start its supervisor and wait a moment for its report.
 
+    Cancelling it (a screen that is closed) ends only the waiting: the run is launched all the same.
+
     Parameters
     ----------
     environ: the trainer's environment, secrets included; this process's own when None. It is in no file once the
@@ -74,15 +80,19 @@ async def launch(
     tmux.session_name(manifest.id)
     home.ensure_writable()
     run = RunDir(home.runs / manifest.id)
-    await asyncio.to_thread(_create, home, run, manifest, attempt)
-    return await _start(host, run, attempt, environ)
+
+    async def whole() -> LaunchResult:
+        await asyncio.to_thread(_create, home, run, manifest, attempt)
+        return await _start(host, run, attempt, environ)
+
+    return await _uncut(whole())
 
 
 async def resume(home: Home, host: Host, run: RunDir, environ: Mapping[str, str] | None = None) -> LaunchResult:
     """Start the next attempt of a run that has ended.
 
     The attempt's record is created exclusively, so of two resumes at once only one starts anything. Records of earlier
-    attempts may stay: every reader compares attempt numbers.
+    attempts may stay: every reader compares attempt numbers. Cancelling it ends only the waiting, as for `launch`.
 
     Raises
     ------
@@ -94,21 +104,39 @@ async def resume(home: Home, host: Host, run: RunDir, environ: Mapping[str, str]
     if last is None:
         attempt = Attempt(attempt=1, requested=time.time(), argv=manifest.command, cwd=manifest.cwd or "/")
     else:
-        _refuse_alive(run, last, "stop it first")
+        await asyncio.to_thread(_refuse_alive, run, last, "stop it first")
         attempt = plan_resume(run, manifest, last)
-    run.attempts.mkdir(mode=0o700, exist_ok=True)
-    if not await asyncio.to_thread(create_exclusive, run.attempt(attempt.attempt), encode(attempt)):
-        raise UsageError(f"{run.id} was resumed by somebody else a moment ago: `wavedeck show {run.id}` shows it.")
-    return await _start(host, run, attempt, environ)
+
+    async def whole() -> LaunchResult:
+        await asyncio.to_thread(_create_attempt, run, attempt)
+        return await _start(host, run, attempt, environ)
+
+    return await _uncut(whole())
 
 
 def request_stop(run: RunDir) -> StopRequest:
     """Ask a run to save and end. Returns at once; the supervisor sees it within a quarter of a second and escalates.
 
+    It needs no manifest, and where other records are damaged the supervisor's own process says which attempt it runs.
+
     Raises
     ------
-    UsageError: the run has ended, or was never started.
+    UsageError: the run has ended, or was never started. RunDirError: its records are damaged and nothing of it lives.
     """
+    try:
+        number = _stoppable(run)
+    except RunDirError:
+        living = [found.attempt for found in supervisors(run.path) if found.attempt is not None]
+        if not living:
+            raise
+        number = max(living)
+    request = StopRequest(number, time.time())
+    write_record(run.stop, request)
+    return request
+
+
+def _stoppable(run: RunDir) -> int:
+    """The attempt that runs or is about to."""
     attempt = newest_attempt(run)
     if attempt is None:
         raise UsageError(f"{run.id} was never started.")
@@ -116,9 +144,7 @@ def request_stop(run: RunDir) -> StopRequest:
         raise UsageError(f"{run.id} has ended already.")
     if _process_state(run, attempt) == "gone":
         raise UsageError(f"{run.id} has no process any more: there is nothing to stop.")
-    request = StopRequest(attempt.attempt, time.time())
-    write_record(run.stop, request)
-    return request
+    return attempt.attempt
 
 
 async def wait_ended(run: RunDir, timeout: float | None = None) -> ExitRecord | None:
@@ -166,16 +192,25 @@ async def remove(home: Home, run: RunDir) -> None:
     """Delete a run for good.
 
     It is renamed out of the runs first, so an interrupted removal leaves rubbish in the trash, which the next one
-    clears, and never half a run.
+    clears, and never half a run. Where its records are damaged, the process table alone says whether it lives.
 
     Raises
     ------
     UsageError: it is still alive. WavedeckError: it cannot be moved away.
     """
-    attempt = newest_attempt(run)
-    if attempt is not None:
-        _refuse_alive(run, attempt, "stop it before deleting it")
+    await asyncio.to_thread(_refuse_to_remove, run)
     await asyncio.to_thread(_discard, home, run)
+
+
+def _refuse_to_remove(run: RunDir) -> None:
+    advice = "stop it before deleting it"
+    try:
+        attempt = newest_attempt(run)
+        if attempt is not None:
+            _refuse_alive(run, attempt, advice)
+    except RunDirError:
+        if supervisors(run.path):
+            raise _still_running(run, advice) from None
 
 
 def _create(home: Home, run: RunDir, manifest: Manifest, attempt: Attempt) -> None:
@@ -194,11 +229,29 @@ def _create(home: Home, run: RunDir, manifest: Manifest, attempt: Attempt) -> No
         raise WavedeckError(f"{run.path} cannot be created: {error.strerror}.") from error
 
 
+def _create_attempt(run: RunDir, attempt: Attempt) -> None:
+    run.attempts.mkdir(mode=0o700, exist_ok=True)
+    if not create_exclusive(run.attempt(attempt.attempt), encode(attempt)):
+        raise UsageError(f"{run.id} was resumed by somebody else a moment ago: `wavedeck show {run.id}` shows it.")
+    sweep_environments(run.path, before=attempt.attempt)
+
+
+async def _uncut(start: Coroutine[None, None, LaunchResult]) -> LaunchResult:
+    """Wait for `start`, which goes on when the waiting is cancelled: half a launch helps nobody."""
+    task = asyncio.get_running_loop().create_task(start)
+    _starting.add(task)
+    task.add_done_callback(_starting.discard)
+    return await asyncio.shield(task)
+
+
 async def _start(host: Host, run: RunDir, attempt: Attempt, environ: Mapping[str, str] | None) -> LaunchResult:
     try:
         started = await host.start_supervisor(run.path, attempt, dict(os.environ) if environ is None else environ)
     except (HostError, OSError) as error:
         await asyncio.to_thread(_record_failure, run, attempt, str(error))
+        raise
+    except StartCut:
+        _record_failure(run, attempt, CUT_SHORT)
         raise
     return await _report(run, attempt, started)
 
@@ -241,12 +294,15 @@ def _process_state(run: RunDir, attempt: Attempt) -> str:
 
 
 def _refuse_alive(run: RunDir, attempt: Attempt, advice: str) -> None:
-    """Raise UsageError when any process of the run lives, or may be about to."""
+    """Raise UsageError when any process of the run lives, or may be about to.
+
+    A supervisor may come up long after its launch was killed, on a busy machine: it has no record then.
+    """
     ended = _ended(run, attempt)
     state = _process_state(run, attempt)
     if state == "alive" and ended is None:
-        raise UsageError(f"{run.id} is still running: {advice} with `wavedeck stop {run.id}`.")
-    if state == "starting" and ended is None:
+        raise _still_running(run, advice)
+    if ended is None and (state == "starting" or supervisors(run.path)):
         raise UsageError(f"{run.id} is just starting: try again in a moment.")
     supervisor = read_record(run.supervisor, SupervisorRecord)
     left = None if supervisor is None or ended is not None else orphan(run.id, supervisor)
@@ -254,9 +310,14 @@ def _refuse_alive(run: RunDir, attempt: Attempt, advice: str) -> None:
         raise UsageError(f"the trainer of {run.id} outlived its supervisor: end process {left} first (`kill {left}`).")
 
 
+def _still_running(run: RunDir, advice: str) -> UsageError:
+    return UsageError(f"{run.id} is still running: {advice} with `wavedeck stop {run.id}`.")
+
+
 def _discard(home: Home, run: RunDir) -> None:
     home.trash.mkdir(parents=True, exist_ok=True)
     try:
+        sweep_environments(run.path)
         run.path.rename(home.trash / f"{run.id}.{secrets.token_hex(4)}")
     except FileNotFoundError:
         raise UsageError(f"there is no run {run.id} any more.") from None

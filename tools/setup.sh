@@ -20,6 +20,8 @@ need tmux tmux
 need rsync rsync
 need ssh openssh-client
 need git git
+# Debian's python3 comes without ensurepip; an environment cannot be made without it.
+"$PYTHON" -c 'import ensurepip' 2>/dev/null || missing+=("$("$PYTHON" -c 'import sys; print(f"python3.{sys.version_info.minor}-venv")')")
 if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(uname -s)" = Darwin ]; then
     brew_names=("${missing[@]/openssh-client/openssh}")
@@ -36,7 +38,7 @@ fi
 # --- the environment: exactly what requirements.lock says, and this checkout, editable.
 if ! "$VENV/bin/python" -c '' 2>/dev/null; then
   say "creating $VENV"
-  "$PYTHON" -m venv "$VENV" || die "python3 cannot make environments; on Debian: apt-get install -y python3-venv"
+  "$PYTHON" -m venv "$VENV" || { rm -rf "$VENV"; die "$PYTHON cannot make environments; on Debian: apt-get install -y python3-venv"; }
 fi
 if ! [ -x "$VENV/bin/uv" ]; then
   say "installing uv into $VENV"

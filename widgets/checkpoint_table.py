@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -18,6 +17,7 @@ from .palette import Palette
 class CheckpointTable(LiveTable):
     """Newest first, from the checkpoint manifest alone."""
 
+    OPENS: ClassVar[bool] = False
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("CHECKPOINT", 0, least=16),
         Column("STEP", 9, right=True),
@@ -25,7 +25,7 @@ class CheckpointTable(LiveTable):
         Column("METRICS", 30, rank=3),
         Column("SIZE", 9, rank=2, right=True),
         Column("SHA256", 12, rank=5),
-        Column("WRITTEN", 12, rank=1, right=True),
+        Column("WRITTEN", 14, rank=1, right=True),
         Column("", 14, rank=0),
     )
 
@@ -34,7 +34,7 @@ class CheckpointTable(LiveTable):
 
     def show(self, lines: Sequence[CheckpointLine]) -> None:
         """Replace the lines; they come oldest first."""
-        palette, now = Palette.of(self.app), time.time()
+        palette = Palette.of(self.app)
         best = next((line.name for line in reversed(lines) if line.best), None)
         newest = lines[-1].name if lines else None
         rows = []
@@ -55,7 +55,7 @@ class CheckpointTable(LiveTable):
                         Text(fmt.plain(metrics, 120)),
                         fmt.size(line.bytes),
                         line.sha256[:12],
-                        fmt.ago(line.t - line.t % 5, now - now % 5),
+                        fmt.clock(line.t)[5:],
                         marks,
                     ),
                 )

@@ -19,20 +19,19 @@ Check = Callable[[str, str], str | None]
 
 
 class FieldRow(Vertical):
-    """Label, input, unit and help of one field; the error takes the help's place."""
+    """Label, input and help of one field; the error takes the help's place."""
 
     DEFAULT_CSS = """
     FieldRow { height: auto; padding: 0 1; }
     FieldRow Horizontal { height: 1; }
-    FieldRow .label { width: 30; max-width: 40%; text-style: bold; }
-    FieldRow Input { width: 24; height: 1; border: none; padding: 0 1; background: $panel; }
+    FieldRow .label { width: 30; max-width: 55%; text-style: bold; }
+    FieldRow Input { width: 1fr; max-width: 30; height: 1; border: none; padding: 0 1; background: $panel; }
     FieldRow Input:focus { background: $primary 30%; }
     FieldRow Input.-invalid { background: $error 30%; }
     FieldRow Select { width: 24; height: 1; }
     FieldRow SelectCurrent { border: none; height: 1; padding: 0 1; background: $panel; }
     FieldRow Select:focus > SelectCurrent { border: none; background: $primary 30%; }
     FieldRow Select > SelectOverlay { width: 36; }
-    FieldRow .unit { width: auto; padding: 0 1; color: $text-muted; }
     FieldRow .help { color: $text-muted; height: auto; padding-left: 2; }
     FieldRow.wrong .help { color: $error; }
     FieldRow.changed .label { color: $accent; }
@@ -70,14 +69,13 @@ class FieldRow(Vertical):
         """One line of input, one of help."""
         info = self.info
         with Horizontal():
-            yield Static(Text(info.name.rsplit(".", 1)[-1]), classes="label")
+            yield Static(Text(info.name), classes="label")
             options = _options(info)
             if options:
                 yield Select([(option, option) for option in options], allow_blank=False, compact=True)
             else:
                 yield Input(compact=True)
-            yield Static(Text(_unit_words(info)), classes="unit")
-        yield Static(Text(info.help), classes="help")
+        yield Static(Text(_help_words(info)), classes="help")
 
     def set_base(self, text: str) -> None:
         """Another preset or group: an untouched field follows, an edited one stays."""
@@ -110,7 +108,7 @@ class FieldRow(Vertical):
         self.error = self._check(self.info.name, self.text) if self.changed else None
         self.set_class(self.error is not None, "wrong")
         self.set_class(self.changed, "changed")
-        self.query_one(".help", Static).update(Text(f"✗ {self.error}" if self.error else self.info.help))
+        self.query_one(".help", Static).update(Text(f"✗ {self.error}" if self.error else _help_words(self.info)))
         for field in self.query(Input):
             field.set_class(self.error is not None, "-invalid")
 
@@ -201,5 +199,7 @@ def _options(info: FieldInfo) -> list[str]:
     return ["true", "false"] if isinstance(info.default, bool) else []
 
 
-def _unit_words(info: FieldInfo) -> str:
-    return "  ".join(part for part in (info.unit or "", info.bounds) if part)
+def _help_words(info: FieldInfo) -> str:
+    """`longest time mask (ms, ≥ 0 and < 25)`."""
+    limits = ", ".join(part for part in (info.unit or "", info.bounds) if part)
+    return f"{info.help} ({limits})" if limits else info.help

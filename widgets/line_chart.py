@@ -6,9 +6,11 @@ leaves out. This file is only the widget around the picture: reactives in, keys 
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import ClassVar
 
+from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
@@ -16,12 +18,14 @@ from textual.geometry import Region
 from textual.message import Message
 from textual.reactive import reactive
 from textual.strip import Strip
+from textual.timer import Timer
 from textual.widget import Widget
 
 from ..engine.series_view import X_AXES, XAxis
 from .plotting.canvas import Canvas
 from .plotting.colours import bright, build_styles
 from .plotting.data import ChartData, ChartOptions
+from .plotting.hold import with_legend
 from .plotting.picture import Picture, paint, with_crosshair
 from .plotting.ranges import full_x_range
 from .plotting.scale import Scale
@@ -30,6 +34,8 @@ SMOOTHINGS: tuple[float | None, ...] = (None, 0.0, 0.6, 0.9, 0.97, 0.99, 0.999)
 """What the smoothing key steps through; None chooses by the number of points."""
 FAST_CELLS = 10
 ZOOM = 1.5
+CURVES_S = 1.0
+"""Curves follow the newest points once in so many seconds; the legend, and whatever leaves the axes, at once."""
 MOST_ZOOM = 1e6
 """The window is never narrower than this part of the whole."""
 
@@ -104,6 +110,9 @@ class LineChart(Widget, can_focus=True):
         self._picture: Picture | None = None
         self._before: Picture | None = None
         self._shown: Canvas | None = None
+        self._strips: dict[int, Strip] = {}
+        self._painted = 0.0
+        self._late: Timer | None = None
         self._seen = False
         self._styles: list[Style] | None = None
         self.set_reactive(LineChart.title, title)
@@ -124,6 +133,7 @@ class LineChart(Widget, can_focus=True):
         """Focus and theme change the background, which is part of every style."""
         super().notify_style_update()
         self._styles = None
+        self._strips.clear()
 
     def watch_data(self, before: ChartData, after: ChartData) -> None:
         """New points; a window at the right edge moves along."""
@@ -148,33 +158,54 @@ class LineChart(Widget, can_focus=True):
 
     def watch_crosshair(self) -> None:
         """Only the overlay changes; the picture below is kept."""
-        self._shown = None
+        self._forget()
 
     def watch_has_focus(self, value: bool) -> None:
         """The bar beside the title comes and goes."""
         super().watch_has_focus(value)
-        self._shown = None
+        self._forget()
 
     def _repaint(self) -> None:
-        self._picture = self._before = self._shown = None
-        self._styles = None
+        self._picture = self._before = self._styles = None
+        self._forget()
         self.refresh()
 
-    def _grow(self) -> None:
-        """Paint what came and have only the cells drawn that it changed.
+    def _forget(self) -> None:
+        """What is on screen is no longer right."""
+        self._shown = None
+        self._strips.clear()
 
-        While nobody looks (the last picture was not drawn yet, another tab is in front) painting waits until it is.
-        """
-        shown = self._shown
-        self._before, self._picture, self._shown = self._picture or self._before, None, None
-        if shown is None or not self._seen or (shown.width, shown.height) != self.size:
+    def _grow(self) -> None:
+        """Have the cells drawn that new points change; while nobody looks (another tab is in front), nothing."""
+        shown, before = self._shown, self._picture
+        if before is None or shown is None or not self._seen or (shown.width, shown.height) != self.size:
+            self._before, self._picture = before or self._before, None
+            self._forget()
             self.refresh()
             return
+        self._before = before
+        self._picture = with_legend(before, self.data) if time.monotonic() - self._painted < CURVES_S else None
+        if self._picture is not None and self._late is None:
+            self._late = self.set_timer(2 * CURVES_S, self._catch_up)
+        self._update(shown)
+
+    def _catch_up(self) -> None:
+        """Nothing more came: draw the curves to the newest point."""
+        self._late = None
+        shown = self._shown
+        if shown is not None and self._picture is not None:
+            self._before, self._picture = self._picture, None
+            self._update(shown)
+
+    def _update(self, shown: Canvas) -> None:
+        """Have only that drawn in which the picture differs from what is shown."""
         self._shown = self._overlay()
-        regions = [Region(start, y, end - start, 1) for y, start, end in self._shown.changes(shown)]
-        if regions:
+        changes = self._shown.changes(shown)
+        if changes:
+            for y, _, _ in changes:
+                self._strips.pop(y, None)
             self._seen = False
-            self.refresh(*regions)
+            self.refresh(*(Region(start, y, end - start, 1) for y, start, end in changes))
 
     # --- render
 
@@ -191,13 +222,33 @@ class LineChart(Widget, can_focus=True):
         if self._picture is None:
             self._picture = paint(self.data, self.options, self.size.width, self.size.height, self._before)
             self._before = None
+            self._painted = time.monotonic()
+            if self._late is not None:
+                self._late.stop()
+                self._late = None
         return self._picture
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The rows as painted, kept until they change.
+
+        Textual's way from `render_line` to the screen costs more than painting: it looks up every style for every row.
+        A chart has nothing around or over it; one that somebody gives a border goes that way.
+        """
+        self._seen = True
+        styles = self.styles
+        if self.gutter or self.opacity < 1 or styles.tint.a or styles.outline_top[0]:
+            return super().render_lines(crop)
+        for y in crop.line_range:
+            if y not in self._strips:
+                self._strips[y] = self.render_line(y)
+        strips = [self._strips[y] for y in crop.line_range]
+        start, end = crop.column_span
+        return strips if (start, end) == (0, self.size.width) else [strip.crop(start, end) for strip in strips]
 
     def render_line(self, y: int) -> Strip:
         """One row of the picture, crosshair included."""
         if self._shown is None:
             self._shown = self._overlay()
-        self._seen = True
         if y >= self._shown.height or self._shown.width == 0:
             return Strip.blank(self.size.width, self.rich_style)
         return self._shown.strip(y, self._style_table())
@@ -214,7 +265,11 @@ class LineChart(Widget, can_focus=True):
     def _style_table(self) -> list[Style]:
         if self._styles is None:
             _, background = self.background_colors
-            self._styles = build_styles(self.app.theme_variables, self.styles.color, background).table()
+            table = build_styles(self.app.theme_variables, self.styles.color, background).table()
+            cells = [Segment(" ", style) for style in table]
+            for line_filter in self.get_line_filters():
+                cells = line_filter.apply(cells, background)
+            self._styles = [cell.style or Style.null() for cell in cells]
         return self._styles
 
     # --- crosshair

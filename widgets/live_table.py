@@ -79,6 +79,9 @@ class VirtualTable(ScrollView, can_focus=True):
     VirtualTable > .live-table--empty { color: $text-muted; }
     """
 
+    OPENS: ClassVar[bool] = True
+    """Whether a row can be opened; where not, enter is not offered."""
+
     cursor: reactive[int] = reactive(0, init=False)
     """Row under the cursor."""
 
@@ -158,6 +161,10 @@ class VirtualTable(ScrollView, can_focus=True):
     def validate_cursor(self, value: int) -> int:
         """Keep it inside the table."""
         return max(0, min(value, self.row_count - 1))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Enter exists only where there is something to open."""
+        return action != "choose" or self.OPENS
 
     def action_cursor(self, rows: int) -> None:
         """Move by rows."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from rich.style import Style
 from rich.text import Text
 from textual.geometry import Size
@@ -16,6 +18,8 @@ VALUE_WIDTH = 19
 
 class LossView(VirtualTable):
     """Rows of a `LossTable`; only the visible ones are ever formatted, so a million rows cost nothing."""
+
+    OPENS: ClassVar[bool] = False
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__((), id=id, follow=True, empty="no metrics yet: rows appear with the first validation")

@@ -8,8 +8,8 @@ from rich.style import Style
 from rich.text import Text
 
 from ..engine import format as fmt
-from ..engine.catalog import RunView
 from ..engine.names import tail
+from ..engine.run_view import RunView
 from ..engine.state import RunState, describe_end
 from .palette import Palette
 from .runs_table import bar
@@ -19,14 +19,15 @@ SILENT_AFTER_S = 30.0
 
 def headline(view: RunView, palette: Palette, width: int) -> Text:
     """One line: state, name, progress bar, rate, ETA, best."""
-    text = Text(f"{view.state.mark} {view.state}", style=palette.state(view.state))
+    text = Text()  # no base style: the state's colour is the state's alone
+    text.append(f"{view.state.mark} {view.state}", style=palette.state(view.state))
     text.append(f"  {tail(view.id)}", style=Style(bold=True))
     text.append(f"  {fmt.plain(view.what, 30)}", style=palette.muted)
     if view.attempt and view.attempt > 1:
         text.append(f"  attempt {view.attempt}", style=palette.muted)
     for part in _numbers(view, palette):
         if text.cell_len + part.cell_len + 3 > width:
-            break
+            continue
         text.append("   ")
         text.append_text(part)
     return text
@@ -57,9 +58,6 @@ def status_line(view: RunView, palette: Palette) -> Text:
     now = time.time()
     if view.state is RunState.UNREADABLE:
         return Text(fmt.plain(view.problem or "", 300), style=palette.bad)
-    if view.notices:
-        notice = view.notices[-1]
-        return Text(f"⚠ {fmt.plain(notice.text, 200)} ({fmt.ago(notice.t, now)})", style=palette.warn)
     if view.state in (RunState.FAILED, RunState.KILLED):
         lines = view.exit.tail if view.exit else []
         last = next((line for line in reversed(lines) if line.strip()), "")
@@ -69,9 +67,13 @@ def status_line(view: RunView, palette: Palette) -> Text:
                     style=palette.bad)  # fmt: skip
     if view.state is RunState.STALLED:
         return Text(f"alive, but silent for {fmt.duration(now - (view.last_sign or now))}", style=palette.warn)
+    if view.notices:
+        notice = view.notices[-1]
+        return Text(f"⚠ {fmt.plain(notice.text, 200)} ({fmt.clock(notice.t)[11:]})", style=palette.warn)
     if view.nan_counts:
         name, count = max(view.nan_counts.items(), key=lambda item: item[1])
-        return Text(f"× {count} values of {fmt.plain(name, 40)} are not finite", style=palette.bad)
+        words = "1 value of {} is not finite" if count == 1 else f"{fmt.count(count)} values of {{}} are not finite"
+        return Text("× " + words.format(fmt.plain(name, 40)), style=palette.bad)
     return Text(_quiet_facts(view, now), style=palette.muted)
 
 
@@ -84,7 +86,7 @@ def _quiet_facts(view: RunView, now: float) -> str:
         parts.append(f"last sign {fmt.ago(view.last_sign, now)}")
     if view.checkpoints:
         newest = view.checkpoints[-1]
-        parts.append(f"checkpoint at step {fmt.count(newest.step)}, {fmt.ago(newest.t, now)}")
+        parts.append(f"checkpoint at step {fmt.count(newest.step)}, {fmt.clock(newest.t)[11:]}")
     if view.manifest and view.manifest.git:
         git = view.manifest.git
         parts.append(f"git {git.commit[:9]}{' + changes' if git.dirty else ''}")

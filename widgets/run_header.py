@@ -6,7 +6,7 @@ from rich.text import Text
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from ..engine.catalog import RunView
+from ..engine.run_view import RunView
 from .palette import Palette
 from .run_facts import headline, status_line
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
-from ..engine.catalog import RunView
 from ..engine.feed import Loading
+from ..engine.run_view import RunView
 from ..engine.series_view import SeriesView
 from .chart_grid import ChartGrid
 from .run_header import RunHeader

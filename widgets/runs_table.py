@@ -11,8 +11,8 @@ from rich.text import Text
 from textual.reactive import reactive
 
 from ..engine import format as fmt
-from ..engine.catalog import RunView
 from ..engine.names import tail
+from ..engine.run_view import RunView
 from ..engine.state import RunState
 from .live_table import Column, LiveTable, Row
 from .palette import Palette

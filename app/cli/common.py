@@ -12,7 +12,8 @@ from ...engine.rundir import Home, RunDir
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ...engine.catalog import Catalog, RunView
+    from ...engine.catalog import Catalog
+    from ...engine.run_view import RunView
 
 
 def complete_run(incomplete: str) -> list[str]:
@@ -20,8 +21,10 @@ def complete_run(incomplete: str) -> list[str]:
     from ...engine.names import tail
 
     home = Home.default()
+    from ...engine.names import RUN_ID
+
     try:
-        ids = sorted((entry.name for entry in home.runs.iterdir()), reverse=True)
+        ids = sorted((entry.name for entry in home.runs.iterdir() if RUN_ID.match(entry.name)), reverse=True)
     except OSError:
         return []
     words = ["last", *(tail(run_id) for run_id in ids), *ids]
@@ -44,7 +47,7 @@ RunArgument = Annotated[
     str,
     typer.Argument(
         metavar="RUN",
-        help="A run id, a unique prefix, its two-word tail, or `last`.",
+        help="A run id, a unique prefix of it, its two-word tail, its name where only one run has it, or `last`.",
         autocompletion=complete_run,
     ),
 ]
@@ -91,7 +94,7 @@ def out() -> Console:
     """A rich console on stdout: colours on a terminal, plain text in a pipe, never narrower than needed there."""
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=False)
+    console = Console(highlight=False, soft_wrap=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 200
     return console

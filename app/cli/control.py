@@ -27,12 +27,12 @@ def stop(
     """Ask a run to save and end: SIGINT, then SIGTERM, then SIGKILL, with grace in between."""
     import asyncio
 
-    from ...engine.state import describe_end
+    from ...engine.state import RunState, describe_end
     from ...remote import operations
 
     runs, directory = find(run)
     view = runs.view(directory)
-    if not view.state.active:
+    if not view.state.active and view.state is not RunState.UNREADABLE:  # stopping needs no manifest
         raise UsageError(f"{view.id} is not running: it is {view.state}.")
     operations.request_stop(directory)
     say(f"asked {view.id} to save and stop.")

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 POLL_S = 0.1
 BLOCK = 256 * 1024
+PIECE = 16 * 1024
+"""Fed at once: it cannot hold more lines than the log keeps."""
 
 
 def follow_console(runs: Catalog, run: RunDir, *, follow: bool, lines: int, raw: bool) -> None:
@@ -61,8 +63,9 @@ class _LinePrinter:
         before = self._offset
         while data := _read(self._path, self._offset):
             self._offset += len(data)
-            self._log.feed(data)
-            self._write(settled=True)
+            for start in range(0, len(data), PIECE):
+                self._log.feed(data[start : start + PIECE])
+                self._write(settled=True)
         if final:
             self._write(settled=False)
         sys.stdout.flush()

@@ -150,6 +150,7 @@ def resume(
     """Go on with a run from its newest whole checkpoint, in the same directory."""
     import asyncio
 
+    from ...engine.state import RunState
     from ...remote import operations
     from ...remote.local import LocalHost
 
@@ -157,6 +158,8 @@ def resume(
     view = runs.view(directory)
     if view.problem and view.manifest is None:
         raise UsageError(f"{view.id}: {view.problem}")
+    if view.state is RunState.FINISHED:
+        raise UsageError(f"{view.id} has finished: there is nothing to resume. `wavedeck run` starts a new one.")
     result = asyncio.run(operations.resume(runs.home, LocalHost(), directory))
     if result.notice:
         say(result.notice)

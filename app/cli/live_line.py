@@ -11,7 +11,8 @@ from ...engine.names import tail
 from ...engine.state import RunState, describe_end
 
 if TYPE_CHECKING:
-    from ...engine.catalog import Catalog, RunView
+    from ...engine.catalog import Catalog
+    from ...engine.run_view import RunView
     from ...engine.rundir import RunDir
 
 POLL_S = 0.25

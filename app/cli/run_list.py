@@ -13,7 +13,7 @@ from ...engine import format as fmt
 from ...engine.state import RunState
 
 if TYPE_CHECKING:
-    from ...engine.catalog import RunView
+    from ...engine.run_view import RunView
 
 TITLES = ("STATE", "RUN", "WHAT", "PROGRESS", "RATE", "ETA", "BEST", "AGE")
 GAP = "  "

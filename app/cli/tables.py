@@ -17,7 +17,7 @@ from .common import out
 from .run_list import best_words, progress_words
 
 if TYPE_CHECKING:
-    from ...engine.catalog import RunView
+    from ...engine.run_view import RunView
     from ...engine.series_view import SeriesView
 
 STATE_STYLES = {
@@ -85,7 +85,7 @@ def _facts(view: RunView) -> Iterable[tuple[str, Text | str]]:
     if view.cost is not None:
         yield "cost", fmt.money(view.cost)
     for notice in view.notices:
-        yield notice.level, Text(fmt.plain(notice.text), style="yellow")
+        yield fmt.plain(notice.level, 12), Text(fmt.plain(notice.text), style="yellow")
     if view.problem:
         yield "problem", Text(view.problem, style="red")
     yield "directory", Text(str(view.dir))
@@ -151,7 +151,7 @@ def print_csv(series: Mapping[str, SeriesView]) -> None:
             view.values.tolist(),
         )
         for step, epoch, t, value in zip(*columns, strict=True):
-            writer.writerow([step, "" if epoch != epoch else epoch, f"{t:.3f}", name, repr(value)])
+            writer.writerow([step, "" if epoch != epoch else epoch, f"{t:.3f}", fmt.plain(name, 200), repr(value)])
 
 
 def print_losses(view: RunView, series: Mapping[str, SeriesView], keys: list[str], last: int) -> None:
@@ -165,7 +165,7 @@ def print_losses(view: RunView, series: Mapping[str, SeriesView], keys: list[str
     table.add_column("EPOCH", justify="right")
     table.add_column("STEP", justify="right")
     for name in losses.columns:
-        table.add_column(name, justify="right")
+        table.add_column(Text(fmt.plain(name, 60)), justify="right")
     for row in range(max(0, len(losses) - last), len(losses)):
         cells = [_loss_cell(losses, name, row) for name in losses.columns]
         table.add_row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -58,7 +59,7 @@ def grouped_bindings(screen: Screen[object]) -> Iterable[tuple[str, list[Binding
     seen: set[tuple[str, str]] = set()
     for active in screen.active_bindings.values():
         binding = active.binding
-        if binding.system or (binding.action, binding.description) in seen or not binding.description:
+        if binding.system or (binding.action, binding.description) in seen or not binding.tooltip:
             continue
         seen.add((binding.action, binding.description))
         groups.setdefault(_title(active.node), []).append(binding)
@@ -66,4 +67,6 @@ def grouped_bindings(screen: Screen[object]) -> Iterable[tuple[str, list[Binding
 
 
 def _title(node: object) -> str:
-    return getattr(node, "HELP_TITLE", None) or type(node).__name__
+    """Its own title, or its class in plain words: `LineChart` is `line chart`."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(node).__name__).lower()
+    return getattr(node, "HELP_TITLE", None) or words

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import ClassVar, cast
 
 from rich.text import Text
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -14,7 +15,7 @@ from textual.widgets import Button, Footer, Input, Label, Select, Static
 
 from ...engine.config import check_field, compose, describe
 from ...engine.errors import WavedeckError
-from ...engine.planning import Plan, plan_recipe
+from ...engine.planning import Wish, check_recipe, plan_recipe
 from ...engine.recipe import Recipe, load_recipe, recipe_names
 from ...remote import operations
 from ...widgets.config_form import ConfigForm
@@ -40,7 +41,7 @@ class LaunchScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._recipe: Recipe | None = None
-        self._plan: Plan | None = None
+        self._wish: Wish | None = None
         self._busy = False
 
     def compose(self) -> ComposeResult:
@@ -137,7 +138,7 @@ class LaunchScreen(Screen[None]):
 
     def _refresh_plan(self) -> None:
         """Check everything together and show the equal command, or what is wrong."""
-        self._plan = None
+        self._wish = None
         if self._recipe is None:
             return
         form = self.query_one(ConfigForm)
@@ -146,20 +147,18 @@ class LaunchScreen(Screen[None]):
             return
         stage = str(self.query_one("#stage", Select).value)
         try:
-            self._plan = plan_recipe(
-                deck_of(self).home,
+            self._wish = check_recipe(
                 self._recipe,
                 [*self._groups, *form.overrides],
                 stage=None if stage == WHOLE else stage,
                 preset=self._preset,
                 name=self.query_one("#name", Input).value.strip() or None,
-                taken=[view.id for view in deck_of(self).views],
             )
         except WavedeckError as error:
             self._say_error(str(error))
             return
-        line = Text("$ ", style=self.app.theme_variables.get("text-muted", "") and "dim")
-        line.append(self._plan.command_line, style="bold")
+        line = Text("$ ", style="dim")
+        line.append(self._wish.command_line, style="bold")
         self.query_one("#command", Static).update(line)
         self.query_one("#start", Button).disabled = False
 
@@ -172,24 +171,35 @@ class LaunchScreen(Screen[None]):
 
     @on(Button.Pressed, "#start")
     def action_start(self) -> None:
-        """Launch, then show the new run."""
-        if self._plan is None or self._busy:
+        """Launch, then show the new run. The app does it, so that leaving this screen cannot cut it short."""
+        if self._wish is None or self._busy:
             return
         self._busy = True
-        self._launch(self._plan)
+        self.app.run_worker(self._launch(self._wish), name="launching", group="launch", exit_on_error=False)
 
-    @work(name="launching", group="launch", exit_on_error=False)
-    async def _launch(self, plan: Plan) -> None:
+    async def _launch(self, wish: Wish) -> None:
         deck = deck_of(self)
         try:
+            taken = [view.id for view in deck.views]
+            plan = await asyncio.to_thread(
+                plan_recipe,
+                deck.home,
+                wish.recipe,
+                wish.overrides,
+                stage=wish.stage,
+                preset=wish.preset,
+                name=wish.name,
+                taken=taken,
+            )
             result = await operations.launch(deck.home, deck.host, plan.manifest, plan.attempt)
         finally:
             self._busy = False
         if result.notice:
             self.app.notify(result.notice, severity="warning", markup=False)
         deck.look_again()
-        self.app.pop_screen()
-        deck.open_run(plan.run_id)
+        if self.is_active:
+            self.app.pop_screen()
+            deck.open_run(plan.run_id)
 
     def action_find(self) -> None:
         """Go to the search line."""
@@ -209,7 +219,7 @@ class LaunchScreen(Screen[None]):
         self.query_one(ConfigForm).reset()
 
     def action_back(self) -> None:
-        """Nothing was started."""
+        """Leave; what is being started right now goes on and appears among the runs."""
         self.app.pop_screen()
 
 

@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from ...engine.catalog import RunView
+from ...engine.run_view import RunView
 from ...widgets.live_table import LiveTable
 from ...widgets.runs_table import RunsTable
 

@@ -14,9 +14,9 @@ from textual.widgets import Footer, TabbedContent, TabPane, Tabs
 from textual.worker import get_current_worker
 
 from ...engine import format as fmt
-from ...engine.catalog import RunView
 from ...engine.console import ConsoleReader
 from ...engine.loss_table import build
+from ...engine.run_view import RunView
 from ...engine.rundir import RunDir
 from ...engine.state import RunState
 from ...widgets.chart_grid import ChartGrid
@@ -206,12 +206,20 @@ class RunScreen(RunKeys, Screen[None]):
             watcher.stop()
         self._watchers.clear()
 
+    @property
+    def watchers(self) -> list[Watcher]:
+        """Who reads for this screen."""
+        return list(self._watchers.values())
+
     def on_screen_suspend(self) -> None:
-        """Another screen is in front."""
-        self._stop_watching()
+        """Another screen is in front: read nothing, forget nothing."""
+        for watcher in self.watchers:
+            watcher.pause()
 
     def on_screen_resume(self) -> None:
         """Back in front, or new."""
+        for watcher in self.watchers:
+            watcher.go_on()
         self.show_runs(deck_of(self).views)
 
     def on_unmount(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.binding import Binding, BindingType
 
-from ...engine.catalog import RunView
+from ...engine.run_view import RunView
 from ...engine.state import RunState
 from ..deck import deck_of
 
@@ -37,7 +37,7 @@ class RunKeys:
         allowed = {
             "stop_run": active,
             "attach_run": active,
-            "resume_run": not active and readable and view.state is not RunState.QUEUED,
+            "resume_run": not active and readable and view.state not in (RunState.QUEUED, RunState.FINISHED),
             "delete_run": not active,
         }
         return allowed[action]

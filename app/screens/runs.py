@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widgets import Footer, Input
 
-from ...engine.catalog import RunView
+from ...engine.run_view import RunView
 from ...engine.rundir import RunDir
 from ...engine.state import RunState
 from ...widgets.live_table import LiveTable
@@ -19,8 +19,8 @@ from ...widgets.run_preview import RunPreview
 from ...widgets.runs_table import RunsTable
 from ...widgets.title_bar import TitleBar
 from ..deck import deck_of
-from ..messages import RunSeen, RunsSeen
-from ..watchers import RunWatcher
+from ..messages import RunSeen
+from ..watchers import RunWatcher, Watcher
 from .run_keys import RUN_BINDINGS, RunKeys
 
 
@@ -56,10 +56,6 @@ class RunsScreen(RunKeys, Screen[None]):
         yield Footer()
 
     # --- what comes in
-
-    @on(RunsSeen)
-    def _list_changed(self, message: RunsSeen) -> None:
-        self.show_runs(message.views)
 
     def show_runs(self, views: tuple[RunView, ...]) -> None:
         """Draw the list; called by the app on every change and when the screen appears."""
@@ -113,12 +109,20 @@ class RunsScreen(RunKeys, Screen[None]):
             self._watcher.stop()
             self._watcher = None
 
+    @property
+    def watchers(self) -> list[Watcher]:
+        """Who reads for this screen."""
+        return [self._watcher] if self._watcher is not None else []
+
     def on_screen_suspend(self) -> None:
-        """Another screen is in front: read nothing for this one."""
-        self._stop_watching()
+        """Another screen is in front: read nothing, forget nothing."""
+        for watcher in self.watchers:
+            watcher.pause()
 
     def on_screen_resume(self) -> None:
         """Back in front."""
+        for watcher in self.watchers:
+            watcher.go_on()
         self.show_runs(deck_of(self).views)
 
     def on_unmount(self) -> None:

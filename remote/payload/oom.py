@@ -1,8 +1,9 @@
 """Whether the kernel's out-of-memory killer took the trainer: its counters, looked at before and after.
 
-SIGKILL alone says nothing about who sent it. The kernel counts its own kills per control group (`memory.events` in
-version 2, `memory.oom_control` in version 1) and for the whole machine (`/proc/vmstat`). Only a rise within the last
-seconds before the death counts, because on a shared machine others are killed too.
+SIGKILL alone says nothing about who sent it, and a launcher whose worker was killed ends with a status of its own. The
+kernel counts its kills per control group (`memory.events` in version 2, `memory.oom_control` in version 1) and for the
+whole machine (`/proc/vmstat`). The trainer's own group is blamed for any rise during the attempt. The machine's counter
+counts only for a SIGKILL, and only within the last seconds before it, because others are killed there too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import time
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 WINDOW_S = 5.0
-"""How often the counters are sampled; a rise at most two samples before the death is blamed for it."""
+"""How often the counters are sampled; a rise of the machine's at most two samples before the death is blamed for it."""
+MACHINE = "vmstat"
+"""The counter file that is everybody's."""
 
 
 class OomWatch:
@@ -32,6 +35,7 @@ class OomWatch:
         self._files = files
         self._clock = clock
         self._samples: List[Tuple[float, Dict[str, int]]] = []
+        self._at_first: Dict[str, int] = {}
         self.sample()
 
     def sample(self) -> None:
@@ -39,17 +43,26 @@ class OomWatch:
         now = self._clock()
         if self._samples and now - self._samples[-1][0] < WINDOW_S:
             return
-        self._samples = [*self._samples[-1:], (now, self._read())]
+        counters = self._read()
+        self._samples = [*self._samples[-1:], (now, counters)]
+        for path, count in counters.items():
+            self._at_first.setdefault(path, count)
 
-    def rose(self) -> bool:
-        """Whether a counter is higher now than it was at the older of the last two samples."""
-        before = self._samples[0][1]
-        known = set(before).union(*(counters for _, counters in self._samples))
-        now = {path: oom_kills(path) for path in known}
-        return any((now[path] or 0) > self._first(path) for path in known)
+    def took(self, killed: bool) -> bool:
+        """Whether an out-of-memory kill explains an end that was a failure.
 
-    def _first(self, path: str) -> int:
-        return next(counters[path] for _, counters in self._samples if path in counters)
+        Parameters
+        ----------
+        killed: the command died of SIGKILL, or says (status 137) that what it ran did.
+        """
+        return any((oom_kills(path) or 0) > self._before(path, killed) for path in self._at_first)
+
+    def _before(self, path: str, killed: bool) -> float:
+        """The count above which a kill is blamed for the end."""
+        if os.path.basename(path) != MACHINE:
+            return self._at_first[path]
+        recent = [counters[path] for _, counters in self._samples if path in counters]
+        return recent[0] if killed and recent else float("inf")
 
     def _read(self) -> Dict[str, int]:
         files = counter_files(self.pid) if self._files is None else self._files
@@ -71,7 +84,10 @@ def oom_kills(path: str) -> Optional[int]:
 
 
 def counter_files(pid: int, proc: str = "/proc", groups: str = "/sys/fs/cgroup") -> List[str]:
-    """Where the kernel counts out-of-memory kills for process `pid`: its control groups, then the whole machine."""
+    """Where the kernel counts out-of-memory kills for process `pid`: its control groups, then the whole machine.
+
+    In a container the file system may show the process's own group as the root while its path names the host's.
+    """
     found = []
     try:
         with open("{}/{}/cgroup".format(proc, pid)) as handle:
@@ -82,9 +98,12 @@ def counter_files(pid: int, proc: str = "/proc", groups: str = "/sys/fs/cgroup")
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if controllers == "":
-            found += [os.path.join(groups, path.lstrip("/"), "memory.events"), os.path.join(groups, "memory.events")]
+            found.append(_own(groups, path, "memory.events"))
         elif "memory" in controllers.split(","):
-            root = os.path.join(groups, "memory")
-            found += [os.path.join(root, path.lstrip("/"), "memory.oom_control")]
-            found += [os.path.join(root, "memory.oom_control")]
+            found.append(_own(os.path.join(groups, "memory"), path, "memory.oom_control"))
     return [*dict.fromkeys(found), "{}/vmstat".format(proc)]
+
+
+def _own(root: str, path: str, name: str) -> str:
+    own = os.path.join(root, path.lstrip("/"), name)
+    return own if os.path.exists(own) else os.path.join(root, name)

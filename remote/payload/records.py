@@ -5,10 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from typing import Any, Dict, Optional
+import time
+from typing import Any, Dict, List, Optional
 
 RESERVED_BYTES = 32768
 """Room kept on disk for the exit record: more than its longest tail needs."""
+CUT_SHORT = "the launch was cut short before its environment arrived: launch it again."
+CLAIM_S = 10.0
+"""How long the supervisor of the attempt before may take to go: it has written its exit record by then."""
 
 
 def read_json(path: str) -> Optional[Dict[str, Any]]:
@@ -82,17 +86,19 @@ class ReservedRecord:
 def take_environment(path: str) -> Optional[Dict[str, str]]:
     """The environment the launcher left at `path`, which is deleted at once; None when there is none.
 
-    This is how secrets travel: never on a command line, never in a file that stays.
+    This is how secrets travel: never on a command line, never in a file that stays. Whoever deletes the file decides:
+    a launcher that withdrew it first has given the attempt up, and nothing may be started with it any more.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
         return None
+    with os.fdopen(descriptor, "rb") as handle:
+        data = handle.read()
     try:
         os.unlink(path)
-    finally:
-        with os.fdopen(descriptor, "rb") as handle:
-            data = handle.read()
+    except FileNotFoundError:
+        return None
     try:
         values = json.loads(data.decode("utf-8", "surrogateescape"))
     except ValueError:
@@ -100,21 +106,48 @@ def take_environment(path: str) -> Optional[Dict[str, str]]:
     return {str(key): str(value) for key, value in values.items()} if isinstance(values, dict) else None
 
 
-def lock_attempt(run_dir: str, number: int) -> Optional[int]:
-    """A lock on the attempt, so that it never runs twice; None when somebody else holds it.
+def claim_attempt(run_dir: str, number: int, wait_s: float = CLAIM_S) -> Optional[List[int]]:
+    """The right to run an attempt, as locks that end with this process; None when it must not be run (any more).
 
-    File systems without locks are trusted. The lock ends with this process.
+    One attempt never runs twice, and one run never has two supervisors: a slow one may come up after its launch was
+    given up and a resume has asked for the next attempt. The supervisor of the attempt before, which is about to end,
+    is waited for up to `wait_s` seconds. File systems without locks are trusted.
+
+    Raises
+    ------
+    OSError: there is no record of the attempt, or the run directory cannot be written to.
     """
-    path = os.path.join(run_dir, "attempts", "{:04d}.json".format(number))
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    folder = os.path.join(run_dir, "attempts")
+    held = [os.open(os.path.join(folder, "{:04d}.json".format(number)), os.O_RDONLY | os.O_CLOEXEC)]
+    held.append(os.open(os.path.join(folder, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    claimed = _lock(held[0])
+    deadline = time.monotonic() + wait_s
+    while claimed and not _lock(held[1]):
+        claimed = time.monotonic() < deadline and newest_attempt(run_dir) <= number
+        time.sleep(0.02)
+    ended = (read_json(os.path.join(run_dir, "exit.json")) or {}).get("attempt")
+    if claimed and newest_attempt(run_dir) <= number and not (isinstance(ended, int) and ended >= number):
+        return held
+    for descriptor in held:
+        os.close(descriptor)
+    return None
+
+
+def newest_attempt(run_dir: str) -> int:
+    """The highest number of an attempt that was asked for; 0 when there is none."""
+    names = [name[:-5] for name in os.listdir(os.path.join(run_dir, "attempts")) if name.endswith(".json")]
+    return max([int(name) for name in names if name.isdigit()] or [0])
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether the lock is ours now, or cannot be had on this file system by anybody."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(descriptor)
-        return None
+        return False
     except OSError:
-        return descriptor
-    return descriptor
+        return True
+    return True
 
 
 def boot_id() -> Optional[str]:

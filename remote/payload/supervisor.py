@@ -1,4 +1,4 @@
-"""Runs one attempt of a training and tells how it ended: `python3 supervisor.py RUN_DIR ATTEMPT [SESSION] [--detach]`.
+"""Runs one attempt of a training and tells how it ended: `supervisor.py RUN_DIR ATTEMPT [SESSION] [--detach] [--env]`.
 
 It is the only process that must live as long as the training, so it does little: it owns the pty, copies bytes to
 `console.log`, passes keystrokes and signals on, and writes `exit.json`. Everything that could break or take time (GPU
@@ -26,11 +26,11 @@ if not __package__:  # started as a plain script: its folder becomes the package
     __package__ = os.path.basename(_FOLDER)
     importlib.import_module(__package__)
 
-from .child import CannotStart, Child, Escalation, environment, strays
+from .child import NOT_FOUND, CannotStart, Child, Escalation, environment, strays
 from .console_log import ConsoleLog, Tail
 from .helper import Helper
 from .oom import OomWatch
-from .records import ReservedRecord, boot_id, lock_attempt, read_json, take_environment, write_json
+from .records import CUT_SHORT, ReservedRecord, boot_id, claim_attempt, read_json, take_environment, write_json
 from .terminal import Terminal
 
 POLL_S = 0.2
@@ -51,15 +51,22 @@ class Supervisor:
     ----------
     session: the tmux session this runs in, for the record.
     oom_files: kernel counters to watch instead of the ones of this machine.
+    promised: the launcher handed an environment over; without it the trainer must not start.
     """
 
     def __init__(
-        self, run_dir: str, number: int, session: Optional[str] = None, oom_files: Optional[Sequence[str]] = None
+        self,
+        run_dir: str,
+        number: int,
+        session: Optional[str] = None,
+        oom_files: Optional[Sequence[str]] = None,
+        promised: bool = False,
     ) -> None:
         self.run_dir = os.path.abspath(run_dir)
         self.number = number
         self.session = session
         self._oom_files = oom_files
+        self._promised = promised
         self._attempt = read_json(self._path("attempts", "{:04d}.json".format(number))) or {}
         self._stop = Escalation(self._attempt.get("grace_s") or [])
         self._console = ConsoleLog(self._path("console.log"))
@@ -80,6 +87,8 @@ class Supervisor:
         """Run the attempt to its end; returns 0 when its exit record was written."""
         self._handle_signals()
         base = take_environment(self._path("attempts", ".env-{:04d}".format(self.number)))
+        if base is None and self._promised:
+            return self._write_exit(None, error=CUT_SHORT, exit_code=NOT_FOUND)
         env = environment(dict(os.environ) if base is None else base, self._attempt, self.run_dir)
         self._console.write(b"")  # the file exists from the start, so that followers need not guess
         offset = self._console.size()
@@ -97,7 +106,7 @@ class Supervisor:
             self._companion = Helper(self.run_dir, self.number, child.pid, offset)
             self._serve(child, oom)
             self._ended = time.time()
-            oom_killed = child.signal == signal.SIGKILL and oom.rose()
+            oom_killed = child.exit_code != 0 and oom.took(child.signal == signal.SIGKILL or child.exit_code == 137)
             self._finish(child)
         except BaseException:
             child.signal_group(signal.SIGKILL)
@@ -344,24 +353,23 @@ def detach() -> None:
 
 
 def main(argv: List[str]) -> int:
-    """Exit status 0: the attempt's end is on record. 2: wrong arguments. 3: it runs already, or has run."""
-    words = [word for word in argv if word != "--detach"]
+    """Exit status 0: the end is on record. 2: wrong arguments. 3: it runs already, has run, or is outdated."""
+    words = [word for word in argv if word not in ("--detach", "--env")]
     if len(words) not in (2, 3) or not words[1].isdigit():
-        sys.stderr.write("usage: supervisor.py RUN_DIR ATTEMPT [SESSION] [--detach]\n")
+        sys.stderr.write("usage: supervisor.py RUN_DIR ATTEMPT [SESSION] [--detach] [--env]\n")
         return 2
     run_dir, number = os.path.abspath(words[0]), int(words[1])
     if "--detach" in argv:
         detach()
     try:
-        lock = lock_attempt(run_dir, number)
+        claim = claim_attempt(run_dir, number)
     except OSError as error:
         sys.stderr.write("attempt {} cannot be read: {}\n".format(number, error))
         return 2
-    ended = (read_json(os.path.join(run_dir, "exit.json")) or {}).get("attempt")
-    if lock is None or (isinstance(ended, int) and ended >= number):
-        sys.stderr.write("attempt {} runs already, or has run\n".format(number))
+    if claim is None:
+        sys.stderr.write("attempt {} runs already, has run, or was followed by another\n".format(number))
         return 3
-    supervisor = Supervisor(run_dir, number, words[2] if len(words) == 3 else None)
+    supervisor = Supervisor(run_dir, number, words[2] if len(words) == 3 else None, promised="--env" in argv)
     try:
         return supervisor.run()
     except Exception as error:

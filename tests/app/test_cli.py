@@ -246,3 +246,49 @@ def test_the_shell_completes_verbs_runs_and_recipes(home: Path, typed: str, offe
         timeout=60,
     )
     assert offered in done.stdout.split(), (done.stdout, done.stderr)
+
+
+HOSTILE = [
+    {"t": 1790000000.0, "k": "start", "attempt": 1},
+    {"t": 1790000001.0, "k": "metrics", "step": 1, "v": {"loss\x1b]0;owned\x07": 0.5, "[/red]evil": 1.0}},
+    {"t": 1790000001.2, "k": "metrics", "step": 1, "v": {"val/loss": 0.3}},
+    {"t": 1790000001.5, "k": "metrics", "step": 10**30, "v": {"loss": 0.5}},
+    {"t": 1790000002.0, "k": "progress", "done": 1, "total": 4, "unit": "st\x1b[2Jep", "description": "\x9b2J[bold]"},
+    {"t": 1790000003.0, "k": "phase", "name": "tr\x1b[31main"},
+    {"t": 1790000004.0, "k": "alert", "level": "[/x]", "text": "\x1b[2Jboo [/y]", "rule": "r"},
+]
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+@pytest.mark.parametrize("words", [("ps",), ("show", "last"), ("metrics", "last"), ("metrics", "last", "--csv"),
+                                   ("wait", "last"), ("ps", "--json")])  # fmt: skip
+def test_nothing_a_run_writes_steers_the_terminal(home: Path, words: tuple[str, ...]) -> None:
+    run = make_run(make_home(home))
+    run.events.write_text("".join(json.dumps(line) + "\n" for line in HOSTILE))
+    done = cli(*words, code=None)
+    assert done.returncode in (0, 4) and done.stdout + done.stderr
+    assert not CONTROL.search(done.stdout + done.stderr), repr(done.stdout)
+
+
+def test_last_is_the_newest_even_within_one_minute(home: Path) -> None:
+    at = make_home(home)
+    make_run(at, "20260921-1426-zzz-calm-otter", created=1790000000.0)
+    make_run(at, "20260921-1426-aaa-brisk-heron", created=1790000005.0)
+    assert js("show", "last")["id"].endswith("brisk-heron")
+    assert [row["id"].split("-")[2] for row in js("ps")] == ["zzz", "aaa"]
+
+
+def test_logs_lose_no_line_of_a_flood(home: Path) -> None:
+    run = make_run(make_home(home))
+    run.console.write_bytes(b"y\n" * 300_000)
+    assert cli("logs", "last", "-n", "0").stdout.count("y") == 300_000
+
+
+def test_a_live_run_with_a_damaged_manifest_can_be_stopped(home: Path) -> None:
+    run_id = launch("sleep", "100")
+    (home / "runs" / run_id / "manifest.json").write_text("{")
+    assert js("ps")[0]["state"] == "unreadable"
+    cli("stop", run_id)
+    assert json.loads((home / "runs" / run_id / "exit.json").read_text())["stop_requested"] is True
+    cli("rm", run_id, "--yes")
+    assert js("ps") == []

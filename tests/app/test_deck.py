@@ -86,6 +86,8 @@ async def test_run_screen(at: Home, snapshot: Snapshot, size: tuple[int, int], t
     ]
     run.checkpoints.mkdir(exist_ok=True)
     run.checkpoint_manifest.write_text("\n".join(checkpoints) + "\n")
+    for step in (120, 160, 180):
+        (run.checkpoints / f"step-{step:08d}.ckpt").touch()
     expected = {
         "charts": "train/loss 0.",
         "losses": "★",
@@ -198,7 +200,7 @@ async def test_stop_asks_then_writes_the_request(at: Home, monkeypatch: pytest.M
 
 
 async def test_keys_that_make_no_sense_are_not_offered(at: Home) -> None:
-    make_run(at, state="finished")
+    make_run(at, state="failed")
     async with deck(at) as pilot:
         await ready(pilot, 1)
         footer = screen_text(pilot.app).splitlines()[-1]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from wavedeck.tests.conftest import reap
@@ -176,11 +177,9 @@ def test_a_run_outlives_the_deck_and_attach_comes_back(terminal: Terminal, home:
     wait_for(lambda: re.search(r"^tick \d+$", terminal.screen, re.M), 20, "the run's own terminal")
     terminal.keys("C-b", "d")
     wait_for(lambda: "WAVEDECK" in terminal.screen, 20, "the deck again")
-    deck = subprocess.run(
-        ["pgrep", "-f", f"{sys.executable} -m wavedeck$"], capture_output=True, text=True
-    ).stdout.split()
-    assert deck
-    subprocess.run(["kill", "-9", *deck], check=True)
+    shell = psutil.Process(int(terminal.tmux("display-message", "-p", "-t", "deck", "#{pane_pid}")))
+    for process in shell.children(recursive=True):
+        process.kill()
     assert ps(home)[0]["state"] == "running"
     subprocess.run([sys.executable, "-m", "wavedeck", "stop", "last"], check=True, capture_output=True)
     assert ps(home)[0]["state"] in ("stopped", "killed")

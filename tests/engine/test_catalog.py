@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from wavedeck.engine.catalog import Catalog
+from wavedeck.engine.catalog import CACHE_FILE, Catalog
 from wavedeck.engine.logger import EventWriter
-from wavedeck.engine.manifest import Attempt, ExitRecord, write_record
+from wavedeck.engine.manifest import Attempt, ExitRecord, SupervisorRecord, write_record
 from wavedeck.engine.rundir import Home
 from wavedeck.engine.state import RunState
 from wavedeck.tests.fakes.runs import T0, make_home, make_run, write_metrics
@@ -129,7 +129,7 @@ def test_the_cache_gives_the_same_views_and_may_be_garbage(at: Home) -> None:
     writer = EventWriter(run.events)
     writer.metrics({"train/loss": math.inf}, step=101)
     assert catalog(at).views()[0].step == 101
-    (at.cache / "summaries.msgpack").write_bytes(b"not msgpack")
+    (at.cache / CACHE_FILE).write_bytes(b"not msgpack")
     assert catalog(at).views()[0].step == 101
 
 
@@ -138,7 +138,7 @@ def test_a_summary_read_in_pieces_equals_one_read_whole(at: Home) -> None:
     write_metrics(run, 150, nan_at=31)
     whole = run.events.read_bytes()
     one = catalog(at).views()[0]
-    (at.cache / "summaries.msgpack").unlink()
+    (at.cache / CACHE_FILE).unlink()
     pieces = catalog(at)
     run.events.write_bytes(b"")
     for cut in range(0, len(whole), 977):
@@ -183,3 +183,18 @@ def test_an_unchanged_ended_run_is_not_read_again(at: Home, monkeypatch: pytest.
     (first,) = runs.views()
     monkeypatch.setattr(runs, "view", lambda *args: pytest.fail("read again"))
     assert runs.views()[0] is first
+
+
+def test_a_vanished_run_that_reports_late_is_seen_running(at: Home) -> None:
+    """A slow start looks like `vanished` for a while; nothing about that may be remembered."""
+    run = make_run(at, state="starting")
+    runs = catalog(at, alive=True, now=T0 + 60)
+    assert runs.views()[0].state is RunState.VANISHED
+    write_record(run.supervisor, SupervisorRecord(attempt=1, pid=1, started=T0 + 59))
+    assert runs.views()[0].state is RunState.RUNNING
+
+
+def test_a_directory_that_is_no_run_is_not_listed(at: Home) -> None:
+    make_run(at)
+    (at.runs / "notes \x1b[2J").mkdir()
+    assert len(catalog(at).views()) == 1

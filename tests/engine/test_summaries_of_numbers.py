@@ -88,7 +88,8 @@ def test_without_a_headline_the_rarest_repeated_metric_makes_the_rows() -> None:
     rows = table()
     rows.append_rows([(31, 31.0, None, {"test/accuracy": 0.9})])
     losses = build(rows.views())
-    assert losses.step.tolist() == [10, 20, 30]
+    assert losses.step.tolist() == [10, 20, 30, 31], "the newest row is shown too"
+    assert losses.known["test/accuracy"][-1] and not losses.known["val/loss"][-1]
 
 
 def test_nothing_logged_is_an_empty_table() -> None:

@@ -111,7 +111,7 @@ def supervise(run_dir: RunDir) -> Iterator[Callable[..., Supervised]]:
         attempt = Attempt(attempt=number, requested=time.time(), argv=argv, **({"cwd": "/"} | fields))  # type: ignore[arg-type]
         assert create_exclusive(run.attempt(number), encode(attempt))
         local.hand_over(run.path, number, environ or dict(os.environ))
-        command = script or [sys.executable, "-IS", str(local.SUPERVISOR)]
+        command = script or [sys.executable, "-IS", str(local.SUPERVISOR), "--env"]
         options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE} | (popen or {})
         process = subprocess.Popen([*command, str(run.path), str(number)], **options)  # type: ignore[call-overload]
         started.append(process)

@@ -344,3 +344,11 @@ def test_sparkline() -> None:
     spiky[50] = 1000
     line = sparkline(spiky, 10)
     assert line[5] == "█" and line[0] == "█" and line[-1] == "▁" and line[2] != line[8]
+
+
+def test_a_narrow_legend_shortens_the_name_and_keeps_the_value() -> None:
+    from wavedeck.widgets.plotting.legend import Entry
+
+    entry = Entry((("◆", 1), (" val/balanced_accuracy", 1), (" 0.9562", 2), (" best 0.9562", 3)))
+    shown = "".join(text for text, _ in entry.fitted(24))
+    assert shown.endswith(" 0.9562") and shown.startswith("◆ val/bal") and len(shown) <= 24

@@ -15,6 +15,8 @@ from .data import ChartSeries
 from .scale import clock_label
 
 GAP = 3
+LEAST_NAME = 8
+"""Cells of a name below which it no longer tells the metrics apart."""
 Part = tuple[str, int]
 """Text and style number."""
 
@@ -26,9 +28,11 @@ class Entry:
     parts: tuple[Part, ...]
 
     def fitted(self, width: int) -> tuple[Part, ...]:
-        """As many parts as fit into `width`; the name is shortened before it is dropped."""
+        """As many parts as fit into `width`; the name is shortened for the sake of the newest value."""
         marker, name, *rest = self.parts
-        parts = [marker, (shorten(name[0], max(0, width - len(marker[0]))), name[1])]
+        room = width - len(marker[0])
+        value = len(rest[0][0]) if rest else 0
+        parts = [marker, (shorten(name[0], room - value if room - value >= LEAST_NAME else max(0, room)), name[1])]
         room = width - sum(len(text) for text, _ in parts)
         for text, style in rest:
             if len(text) > room:

@@ -18,14 +18,12 @@ from .braille import BRAILLE_BLANK, encode
 from .canvas import Canvas, plain_text, shorten
 from .colours import CURSOR, ERROR, GRID, MUTED, STRONG, WARNING, bright, faint
 from .data import ChartData, ChartOptions
-from .hold import continues, held_x, may_hold_x, within
+from .hold import LEFT, axes_after, legend_room
 from .layers import Layer, build_layer
 from .legend import Entry, draw_legend, marker_of, reading_entry, rows_needed, summary_entry
-from .ranges import Beyond, YView, x_scale, y_view
+from .ranges import Beyond, YView
 from .scale import Scale, Tick, clock_label, spaced_ticks, tick_labels, ticks
 
-LEFT = 1
-"""Margin of title and legend."""
 TICK_ROWS = 3
 """At most one y label in so many rows."""
 
@@ -51,7 +49,7 @@ class Frame:
 class Picture:
     """A painted chart and what a crosshair needs to know about it. `x` is None when there is nothing to point at.
 
-    `y_view`, `ground` (the axes alone) and `weights` (the smoothing per series) are for the picture that comes after this one (see `hold`).
+    `y_view`, `ground` (the axes alone) and `weights` (smoothing per series) serve the next picture (see `hold`).
     """
 
     canvas: Canvas
@@ -86,7 +84,7 @@ def paint(data: ChartData, options: ChartOptions, width: int, height: int, befor
 
     `before` is what was drawn last: if `data` only adds points to it, its axes hold as long as they can.
     """
-    x, y, weights = _axes_after(before, data, options)
+    x, y, weights = axes_after(before, data, options)
     entries = [summary_entry(series) for series in data.series]
     frame = _frame(width, height, entries, y, bad=x is not None and _any_bad(data, options, x))
     canvas = _ground(before, frame, x, y, width, height, time=options.x_axis == "time")
@@ -111,23 +109,6 @@ def paint(data: ChartData, options: ChartOptions, width: int, height: int, befor
     if y.hidden:
         _say(canvas, frame, y.hidden)
     return picture
-
-
-def _axes_after(
-    before: Picture | None, data: ChartData, options: ChartOptions
-) -> tuple[Scale | None, YView | None, tuple[float, ...]]:
-    """Both axes and the smoothing weights (empty: to be chosen), held where `before` allows it."""
-    x = x_scale(data, options)
-    if x is None:
-        return None, None, ()
-    if before is None or before.x is None or before.options != options or not continues(before.data, data):
-        return x, y_view(data, options, x), ()
-    if may_hold_x(options):
-        x = held_x(before.x, x)
-    if x != before.x or before.y_view is None:
-        return x, y_view(data, options, x), ()
-    held = within(before.data, data, before.y_view.scale)
-    return x, before.y_view if held else y_view(data, options, x), before.weights
 
 
 def _ground(
@@ -163,7 +144,7 @@ def _nothing(data: ChartData, options: ChartOptions) -> str:
 def _frame(width: int, height: int, entries: list[Entry], y: YView | None, *, bad: bool) -> Frame:
     """Give rows to title, legend, marks and axes in order of importance, and what is left to the plot."""
     title = int(height >= 6)
-    legend_rows = rows_needed(entries, width - LEFT, max(1, height // 8)) if entries and height >= 5 else 0
+    legend_rows = rows_needed(entries, *legend_room(width, height)) if entries and height >= 5 else 0
     above = int(height >= 5 and y is not None and y.above.count > 0)
     below = int(height >= 5 and y is not None and y.below.count > 0)
     bad_row = int(height >= 3 and bad)

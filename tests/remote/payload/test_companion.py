@@ -201,21 +201,35 @@ def test_counter_files_of_both_versions_of_control_groups(tmp_path: Path) -> Non
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / "cgroup").write_text("5:cpu:/x\n4:memory:/jobs/a\n0::/jobs/b\n")
     assert counter_files(7, str(tmp_path), "/g") == [
-        "/g/memory/jobs/a/memory.oom_control",
         "/g/memory/memory.oom_control",
-        "/g/jobs/b/memory.events",
         "/g/memory.events",
         f"{tmp_path}/vmstat",
-    ]
+    ], "in a container only the root is there"
+    own = tmp_path / "jobs" / "b" / "memory.events"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert str(own) in counter_files(7, str(tmp_path), str(tmp_path))
+    assert str(tmp_path / "memory.events") not in counter_files(7, str(tmp_path), str(tmp_path))
 
 
-def test_only_a_recent_rise_is_blamed(tmp_path: Path) -> None:
+def test_only_a_recent_rise_of_the_machine_is_blamed_and_only_for_a_kill(tmp_path: Path) -> None:
     counter, now = tmp_path / "vmstat", [0.0]
     counter.write_text("pgfault 7\noom_kill 1\n")
     watch = OomWatch([str(counter), str(tmp_path / "none")], lambda: now[0])
-    assert oom_kills(str(counter)) == 1 and not watch.rose()
+    assert oom_kills(str(counter)) == 1 and not watch.took(killed=True)
     counter.write_text("oom_kill 2\n")
-    assert watch.rose()
+    assert watch.took(killed=True) and not watch.took(killed=False)
     for now[0] in (6.0, 12.0, 18.0):
         watch.sample()
-    assert not watch.rose()
+    assert not watch.took(killed=True)
+
+
+def test_any_rise_of_the_own_group_during_the_attempt_is_blamed(tmp_path: Path) -> None:
+    counter, now = tmp_path / "memory.events", [0.0]
+    counter.write_text("oom 1\noom_kill 1\n")
+    watch = OomWatch([str(counter)], lambda: now[0])
+    assert not watch.took(killed=True)
+    counter.write_text("oom 2\noom_kill 2\n")
+    for now[0] in (6.0, 12.0, 18.0):
+        watch.sample()
+    assert watch.took(killed=False)

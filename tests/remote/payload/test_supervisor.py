@@ -20,9 +20,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from wavedeck.engine.manifest import StopRequest, write_record
+from wavedeck.engine.files import create_exclusive
+from wavedeck.engine.manifest import Attempt, StopRequest, encode, write_record
 from wavedeck.engine.rundir import RunDir
 from wavedeck.remote import local
+from wavedeck.remote.payload.records import claim_attempt
 
 Supervise = Callable[..., "Supervised"]  # type: ignore[name-defined]  # noqa: F821
 PYTHON = [sys.executable, "-IS", "-c"]
@@ -129,11 +131,21 @@ def _file(folder: Path, name: str, text: str, mode: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("ending", "blamed"),
-    [("echo oom_kill 4 > {f}; kill -9 $$", True), ("kill -9 $$", False), ("echo oom_kill 4 > {f}; kill -15 $$", False)],
+    ("counter_name", "ending", "blamed"),
+    [
+        ("memory.events", "echo oom_kill 4 > {f}; kill -9 $$", True),
+        ("memory.events", "kill -9 $$", False),
+        ("memory.events", "echo oom_kill 4 > {f}; exit 1", True),  # torchrun, when it lost a worker
+        ("memory.events", "echo oom_kill 4 > {f}; exit 0", False),
+        ("vmstat", "echo oom_kill 4 > {f}; sh -c 'kill -9 $$'; exit $?", True),  # a wrapper says 137
+        ("vmstat", "echo oom_kill 4 > {f}; exit 1", False),
+        ("vmstat", "echo oom_kill 4 > {f}; kill -15 $$", False),
+    ],
 )
-def test_an_out_of_memory_kill_is_recognised(supervise: Supervise, tmp_path: Path, ending: str, blamed: bool) -> None:
-    counter = tmp_path / "memory.events"
+def test_an_out_of_memory_kill_is_recognised(
+    supervise: Supervise, tmp_path: Path, counter_name: str, ending: str, blamed: bool
+) -> None:
+    counter = tmp_path / counter_name
     counter.write_text("low 0\noom 3\noom_kill 3\n")
     driver = (
         f"import sys; sys.path.insert(0, {str(PAYLOAD.parent)!r}); from payload.supervisor import Supervisor;"
@@ -141,7 +153,7 @@ def test_an_out_of_memory_kill_is_recognised(supervise: Supervise, tmp_path: Pat
     )
     run = supervise(sh(ending.format(f=counter)), script=[*PYTHON, driver])
     ended = run.ended()
-    assert ended.signal is not None and ended.oom_killed is blamed
+    assert ended.oom_killed is blamed
 
 
 def test_a_real_out_of_memory_kill(supervise: Supervise, memory_group: Path) -> None:
@@ -278,6 +290,60 @@ def test_the_same_attempt_never_runs_twice(supervise: Supervise) -> None:
     os.kill(run.record().child, signal.SIGKILL)
     run.ended()
     assert subprocess.run(again, capture_output=True, timeout=20).returncode == 3
+
+
+def test_a_supervisor_without_the_environment_it_was_promised_starts_nothing(
+    supervise: Supervise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "hand_over", lambda *_: None)
+    run = supervise(sh("echo ran"))
+    ended = run.ended()
+    assert ended.error == "the launch was cut short before its environment arrived: launch it again."
+    assert ended.exit_code == 127 and run.console() == b"" and not run.run.supervisor.exists()
+
+
+def test_a_supervisor_that_comes_after_a_resume_writes_nothing(supervise: Supervise, run_dir: RunDir) -> None:
+    """Its launcher was killed and it took so long to start that the next attempt was asked for."""
+    late = Attempt(attempt=2, requested=time.time(), argv=["true"], cwd="/")
+    assert create_exclusive(run_dir.attempt(2), encode(late))
+    run = supervise(sh("echo ran"))
+    assert run.process.wait(20) == 3
+    left = sorted(path.name for path in run_dir.path.rglob("*") if path.is_file())
+    assert left == [".env-0001", ".lock", "0001.json", "0002.json"]
+
+
+def test_the_next_attempt_waits_for_the_supervisor_before(
+    supervise: Supervise, run_dir: RunDir, wait_for: Callable[..., object]
+) -> None:
+    first = supervise(sh("echo ready; exec sleep 60"))
+    first.printed(b"ready")
+    child = first.record().child
+    second = supervise(sh(f"kill -0 {child} && echo both || echo alone"), number=2)
+    lock = str(run_dir.attempts / ".lock")
+    wait_for(
+        lambda: (
+            second.process.poll() is not None
+            or lock in [f.path for f in psutil.Process(second.process.pid).open_files()]
+        ),
+        what="the second supervisor at the lock",
+    )
+    os.kill(child, signal.SIGKILL)
+    assert second.ended().tail[-1] == "alone" and first.process.wait(10) == 0
+
+
+def test_a_run_whose_supervisor_lives_is_not_claimed_again(run_dir: RunDir) -> None:
+    for number in (1, 2):
+        run_dir.attempt(number).write_text("{}")
+    held = claim_attempt(str(run_dir.path), 2)
+    assert held is not None
+    run_dir.attempt(3).write_text("{}")
+    assert claim_attempt(str(run_dir.path), 3, wait_s=0.1) is None
+    for descriptor in held:
+        os.close(descriptor)
+    last = claim_attempt(str(run_dir.path), 3, wait_s=0.1)
+    assert last is not None
+    for descriptor in last:
+        os.close(descriptor)
 
 
 def _lives(pid: int) -> bool:

@@ -1,0 +1,109 @@
+"""A run at one moment, as every row, header and `--json` shows it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .checkpoints import CheckpointLine
+from .events import json_number
+from .manifest import ExitRecord, Manifest, SupervisorRecord
+from .state import RunState
+from .summary import Notice
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """Everything a row or a header shows of a run, at one moment."""
+
+    id: str
+    dir: Path
+    state: RunState
+    manifest: Manifest | None = None
+    problem: str | None = None
+    """Why the directory cannot be read, or what is damaged in it."""
+    attempt: int | None = None
+    supervisor: SupervisorRecord | None = None
+    exit: ExitRecord | None = None
+    created: float | None = None
+    started: float | None = None
+    ended: float | None = None
+    step: int | None = None
+    epoch: float | None = None
+    phase: str | None = None
+    done: float | None = None
+    total: float | None = None
+    unit: str = "step"
+    activity: str = ""
+    rate: float | None = None
+    eta_s: float | None = None
+    last: dict[str, float] | None = None
+    best: tuple[str, float, int | None] | None = None
+    spark: tuple[float, ...] = ()
+    spark_name: str | None = None
+    nan_counts: dict[str, int] | None = None
+    notices: tuple[Notice, ...] = ()
+    checkpoints: tuple[CheckpointLine, ...] = ()
+    last_sign: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The run's own name, or its id while the manifest cannot be read."""
+        return self.manifest.name if self.manifest else self.id
+
+    @property
+    def what(self) -> str:
+        """`sousa`, `sousa.train`, or the program of a foreign command."""
+        manifest = self.manifest
+        if manifest is None:
+            return "?"
+        if manifest.recipe:
+            return f"{manifest.recipe}.{manifest.stage}" if manifest.stage else manifest.recipe
+        return Path(manifest.command[0]).name if manifest.command else "?"
+
+    @property
+    def cost(self) -> float | None:
+        """Money spent so far, from the host's price per hour."""
+        manifest = self.manifest
+        if manifest is None or manifest.price_per_hour is None or self.started is None:
+            return None
+        return manifest.price_per_hour * ((self.ended or time.time()) - self.started) / 3600
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable keys of `ps --json` and `show --json`."""
+        manifest, exit_ = self.manifest, self.exit
+        return {
+            "id": self.id,
+            "name": self.name,
+            "state": str(self.state),
+            "exit_code": exit_.exit_code if exit_ else None,
+            "signal": exit_.signal if exit_ else None,
+            "oom_killed": bool(exit_ and exit_.oom_killed),
+            "recipe": manifest.recipe if manifest else None,
+            "stage": manifest.stage if manifest else None,
+            "preset": manifest.preset if manifest else None,
+            "command": manifest.command if manifest else [],
+            "host": manifest.host if manifest else None,
+            "created": self.created,
+            "started": self.started,
+            "ended": self.ended,
+            "attempt": self.attempt,
+            "step": self.step,
+            "epoch": json_number(self.epoch),
+            "phase": self.phase,
+            "progress": {"done": self.done, "total": self.total, "unit": self.unit, "eta_s": self.eta_s},
+            "last": {key: json_number(value) for key, value in (self.last or {}).items()},
+            "best": None
+            if self.best is None
+            else {"metric": self.best[0], "value": json_number(self.best[1]), "step": self.best[2]},
+            "nan_counts": self.nan_counts or {},
+            "checkpoints": msgspec.to_builtins(self.checkpoints),
+            "findings": [],
+            "alerts": [{"t": n.t, "level": n.level, "text": n.text} for n in self.notices],
+            "problem": self.problem,
+            "dir": str(self.dir),
+        }
