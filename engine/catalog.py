@@ -30,7 +30,7 @@ from .names import RUN_ID, resolve
 from .run_view import RunView
 from .rundir import Home, RunDir
 from .state import Evidence, RunState, derive_state
-from .summary import SUMMARY_VERSION, Progress, Summary
+from .summary import SUMMARY_VERSION, Progress, Summary, all_notices
 
 Probe = Callable[[str, SupervisorRecord], bool | None]
 """Asks whether a run's supervisor is alive; None when its host cannot be asked."""
@@ -307,7 +307,7 @@ def _assemble(
         spark=tuple(main.spark or spoken.spark),
         spark_name=main.spark_name or spoken.spark_name,
         nan_counts={**spoken.nan_counts, **main.nan_counts},
-        notices=(*spoken.notices, *main.notices),
+        notices=all_notices(main, spoken),
         checkpoints=_kept_checkpoints(run),
         last_sign=last_sign,
     )
@@ -330,7 +330,8 @@ def _position(
 ) -> tuple[float | None, float | None, str, str]:
     """(done, total, unit, description): an ended run is as far as it trained, not as far as its last stage counted."""
     if step is not None and (progress is None or not state.active):
-        return float(step), float(step) if state is RunState.FINISHED else None, "step", ""
+        planned = progress.total if progress is not None and progress.unit == "step" else None
+        return float(step), float(step) if state is RunState.FINISHED else planned, "step", ""
     if progress is None:
         return None, None, "step", ""
     return progress.done, progress.total, progress.unit, progress.description

@@ -58,7 +58,7 @@ class Context:
         if now - self._last_progress < 0.2 and done != total:
             return
         self._last_progress = now
-        self.journal.write("progress", done=done, total=total, unit=unit, description=description)
+        self.journal.progress(done, total, unit, description)
 
     def track(self, items: Iterable[T], total: int, unit: str, description: str = "") -> Iterator[T]:
         """Iterate with progress on the deck."""

@@ -23,19 +23,22 @@ _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf, "nan": 
 
 Step = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
 """What a column of steps can hold; a line with another one is damaged."""
+Time = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
+"""Seconds or epochs: what `time.localtime`, a float32 and a rhythm of signs can take."""
+Amount = Annotated[float, msgspec.Meta(ge=-1e18, le=1e18)]
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One line of `events.jsonl`. Which fields are set depends on `k` (docs/architecture.md lists them)."""
 
-    t: float
+    t: Time
     k: str
     step: Step | None = None
-    epoch: float | None = None
+    epoch: Time | None = None
     v: dict[str, float | str | None] | None = None
     # progress
-    done: float | None = None
-    total: float | None = None
+    done: Amount | None = None
+    total: Amount | None = None
     unit: str | None = None
     description: str | None = None
     # phase, checkpoint, sample
@@ -46,7 +49,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     rule: str | None = None
     reason: str | None = None
     # start
-    attempt: int | None = None
+    attempt: Step | None = None
     headline: str | None = None
     direction: str | None = None
 
@@ -104,6 +107,8 @@ class Column:
 def columns_of(rows: Sequence[Event]) -> dict[str, Column]:
     """The metrics of a batch of rows as columns, in order of first appearance. What is no number is left out.
 
+    Names are safe for a terminal (`safe_name`); of two that look the same then, the first in the batch is kept.
+
     Rows with the same metrics are turned over together, so that a long run costs no Python step per value: nearly all
     rows of a training carry the same few sets of metrics.
     """
@@ -113,8 +118,11 @@ def columns_of(rows: Sequence[Event]) -> dict[str, Column]:
         for name in values[0]:
             column = _numbers(members, list(map(itemgetter(name), values)))
             if column.values:
-                found.setdefault(safe_name(name), []).append(column)
-    return {name: parts[0] if len(parts) == 1 else _interleave(parts) for name, parts in found.items()}
+                found.setdefault(name, []).append(column)
+    columns: dict[str, Column] = {}
+    for name, parts in found.items():
+        columns.setdefault(safe_name(name), parts[0] if len(parts) == 1 else _interleave(parts))
+    return columns
 
 
 @functools.lru_cache(maxsize=10_000)

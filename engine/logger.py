@@ -20,6 +20,8 @@ RUN_DIR_VARIABLE = "WAVEDECK_RUN_DIR"
 EVENTS_FILE = "events.jsonl"
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 _MOST_STEP = 2**62
+_MOST_AMOUNT = 1e18
+_MOST_EPOCH = 1e12
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=str).encode
 
 
@@ -50,29 +52,48 @@ class EventWriter:
         self._append(line + "\n")
 
     def metrics(self, values: Mapping[str, Any], step: int | None = None, epoch: float | None = None) -> None:
-        """Append one `metrics` row. Values are anything `float()` takes (tensors, numpy scalars)."""
+        """Append one `metrics` row. Values are anything `float()` takes (tensors, numpy scalars).
+
+        What is no number is left out and said once; never raises because of an argument.
+        """
         numbers: dict[str, float | str] = {}
         for key, value in values.items():
             number = value if type(value) is float else _number(value)
             if number is None:
-                self._refuse(key, value)
+                self._refuse(f"metric {key!r}", value)
             else:
                 numbers[str(key)] = number if math.isfinite(number) else _word(number)
         row: dict[str, Any] = {"t": round(time.time(), 4), "k": "metrics"}
         if step is not None:
             place = step if type(step) is int else _number(step)
             if place is None or not -_MOST_STEP < place < _MOST_STEP:
-                self._refuse("step", step)
+                self._refuse("the step", step)
             else:
                 row["step"] = int(place)
         if epoch is not None:
             number = epoch if type(epoch) is float else _number(epoch)
-            if number is None or not math.isfinite(number):
-                self._refuse("epoch", epoch)
+            if number is None or not -_MOST_EPOCH < number < _MOST_EPOCH:
+                self._refuse("the epoch", epoch)
             else:
                 row["epoch"] = number
         row["v"] = numbers
         self._append(_encode(row) + "\n")
+
+    def progress(self, done: Any, total: Any = None, unit: str = "step", description: str = "") -> None:
+        """Append how far the current work is; one whose `done` is no finite number is left out and said once.
+
+        A `total` that is not finite (the length of an endless loader) is unknown.
+        """
+        count = done if type(done) is int else _number(done)
+        if count is None or not -_MOST_AMOUNT < count < _MOST_AMOUNT:
+            self._refuse("progress", done)
+            return
+        whole = total if total is None or type(total) is int else _number(total)
+        if total is not None and whole is None:
+            self._refuse("the total of progress", total)
+        elif whole is not None and not -_MOST_AMOUNT < whole < _MOST_AMOUNT:
+            whole = None
+        self.write("progress", done=count, total=whole, unit=str(unit), description=str(description))
 
     def close(self) -> None:
         """Release the descriptor; a later write opens it again."""
@@ -80,12 +101,13 @@ class EventWriter:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _refuse(self, key: str, value: Any) -> None:
-        """Say once per key that its value is no number: a typo in a log call must not end a training."""
-        if key not in self._refused:
-            self._refused.add(key)
+    def _refuse(self, what: str, value: Any) -> None:
+        """Say once that an argument is no number we can keep: a typo in a log call must not end a training."""
+        if what not in self._refused:
+            self._refused.add(what)
             kind = type(value).__name__
-            self.write("log", level="warning", text=f"metric {key!r} was not recorded: {kind} is not one number")
+            reason = "too large or not finite" if _number(value) is not None else f"{kind} is not one number"
+            self.write("log", level="warning", text=f"{what} was not recorded: {reason}")
 
     def _append(self, line: str) -> None:
         try:
@@ -183,7 +205,5 @@ def log(values: Mapping[str, Any], step: int | None = None, epoch: float | None 
 def progress(done: float, total: float | None = None, unit: str = "step", description: str = "") -> None:
     """Record how far the current work is; `total` may be unknown. A no-op outside a run."""
     writer = _writer()
-    count = _number(done)
-    if writer is not None and count is not None:
-        whole = None if total is None else _number(total)
-        writer.write("progress", done=count, total=whole, unit=str(unit), description=str(description))
+    if writer is not None:
+        writer.progress(done, total, unit, description)

@@ -14,7 +14,8 @@ Exit codes
 
 How a stage is stopped: SIGINT raises KeyboardInterrupt, as ever in Python, and so does SIGTERM, unless an interruption
 is under way already: the supervisor's second signal must not cut short the saving that its first one started. A stage
-that takes the signals itself saves and then raises KeyboardInterrupt.
+that takes the signals itself saves and then raises KeyboardInterrupt. A stop asked for while a stage comes to its
+end by itself keeps the next one from starting; after the last there is nothing left to stop: the run is finished.
 """
 
 from __future__ import annotations
@@ -122,14 +123,16 @@ def _run(run: RunDir, journal: EventWriter, attempt: Attempt) -> Outcome:
     context = Context(run, data_root, resume=attempt.resume, attempt=attempt.attempt)
     context.journal = journal
     stages = recipe.stages if manifest.stage is None else (recipe.stage(manifest.stage),)
+    begun = False
     for stage in stages:
         if manifest.stage is None and _is_done(stage, config, data_root):
             context.say(f"{stage.name}: already done, skipped.")
             continue
+        if begun and _stop_requested(run, attempt.attempt):
+            return _stopped(run, attempt.attempt)
+        begun = True
         context.phase(stage.name)
         _call(stage, config, context)
-        if _stop_requested(run, attempt.attempt):
-            return _stopped(run, attempt.attempt)
     return Outcome("finished", ExitCode.OK)
 
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import compress
 
 import msgspec
 
-from .events import Column, Event, columns_of
+from .events import Column, Event, columns_of, safe_name
 from .format import plain
 from .headline import direction_of, guess_headline, spark_key
 from .manifest import Headline
 
-SUMMARY_VERSION = 2
+SUMMARY_VERSION = 3
 """Part of the cache's name: a summary of another shape is made anew, never half understood."""
 SPARK_POINTS = 64
 _MARKS = 40
@@ -42,7 +43,7 @@ class Progress(msgspec.Struct, array_like=True):
 
 
 class Notice(msgspec.Struct, array_like=True):
-    """An alert of the run's own journal."""
+    """An alert, or a log line of level warning or worse."""
 
     t: float
     level: str
@@ -50,7 +51,11 @@ class Notice(msgspec.Struct, array_like=True):
 
 
 class Summary(msgspec.Struct, omit_defaults=True):
-    """What the journals said so far. Mutated by `absorb`; copy before handing it to a view."""
+    """What the journals said so far. Mutated by `absorb`; copy before handing it to a view.
+
+    Every text in it is safe for a terminal. A `start` that goes back to an earlier step takes back `step`, `last` and
+    `bests`; `nan_counts`, `rows` and `spark` are over all attempts.
+    """
 
     step: int | None = None
     epoch: float | None = None
@@ -59,9 +64,13 @@ class Summary(msgspec.Struct, omit_defaults=True):
     marks: list[tuple[float, float]] = []
     """(time, done) of recent progress, thinned to one a second: what the rate is computed from."""
     last: dict[str, float] = {}
-    """Newest value of every metric; NaN and infinities as floats."""
+    """Newest value of every metric; NaN and infinities as floats. Without those that a resume went back on."""
+    last_steps: dict[str, int | None] = {}
+    """Step of the newest value of every metric ever seen."""
     bests: dict[str, list[Improvement]] = {}
+    """The records of every metric, each better than the one before; beyond 64 the older ones are thinned."""
     nan_counts: dict[str, int] = {}
+    """Values that were not finite, in all attempts: a resume does not undo that they occurred."""
     spark_name: str | None = None
     spark: list[float] = []
     spark_width: int = 1
@@ -70,6 +79,10 @@ class Summary(msgspec.Struct, omit_defaults=True):
     last_t: float | None = None
     usual_gap_s: float | None = None
     """The longest recent pause between two signs of life, decaying."""
+    attempt: int | None = None
+    """The newest attempt that wrote a `start`."""
+    attempt_t: float | None = None
+    """When it did; None for the first, before which there is nothing."""
     end_reason: str | None = None
     end_attempt: int | None = None
     """The attempt that `end_reason` is about."""
@@ -82,7 +95,7 @@ class Summary(msgspec.Struct, omit_defaults=True):
         `only_new_keys_than`: metrics that this other summary knows already are left out (the console repeats what the
         trainer logs itself).
         """
-        known = only_new_keys_than.last if only_new_keys_than is not None else {}
+        known: dict[str, int | None] = only_new_keys_than.last_steps if only_new_keys_than is not None else {}
         rows: list[Event] = []
         events = list(events)
         self._note_signs(events)
@@ -110,7 +123,7 @@ class Summary(msgspec.Struct, omit_defaults=True):
             last = event.t
         self.last_t, self.usual_gap_s = last, usual
 
-    def _absorb_rows(self, rows: list[Event], known: dict[str, float]) -> None:
+    def _absorb_rows(self, rows: list[Event], known: dict[str, int | None]) -> None:
         self.step = next((row.step for row in reversed(rows) if _moves_on(row)), self.step)
         self.epoch = next((row.epoch for row in reversed(rows) if row.epoch is not None), self.epoch)
         self.rows += len(rows)
@@ -121,28 +134,39 @@ class Summary(msgspec.Struct, omit_defaults=True):
     def _absorb_column(self, key: str, column: Column, rows: list[Event]) -> None:
         values = column.values
         self.last[key] = values[-1]
-        finite = values if math.isfinite(sum(values)) else [value for value in values if math.isfinite(value)]
-        if len(finite) < len(values):
-            self.nan_counts[key] = self.nan_counts.get(key, 0) + len(values) - len(finite)
-        if finite:
-            self._improve(key, finite, column, rows)
+        self.last_steps[key] = rows[column.rows[-1]].step
+        finite = column
+        if not math.isfinite(sum(values)):
+            kept = [math.isfinite(value) for value in values]
+            finite = Column(list(compress(column.rows, kept)), list(compress(values, kept)))
+        if len(finite.values) < len(values):
+            self.nan_counts[key] = self.nan_counts.get(key, 0) + len(values) - len(finite.values)
+        if finite.values:
+            self._improve(key, finite, rows)
         if self.spark_name is None or (key != self.spark_name and spark_key([self.spark_name, key]) == key):
             self.spark_name, self.spark, self.spark_width, self.spark_fill = key, [], 1, 0
         if key == self.spark_name:
             self._draw_spark(values)
 
-    def _improve(self, key: str, finite: Sequence[float], column: Column, rows: list[Event]) -> None:
-        """Every improvement of the batch, not only its best: a resume may take the later ones back."""
-        headline = Headline(key, direction_of(key))
-        best = max(finite) if headline.direction == "max" else min(finite)
+    def _improve(self, key: str, finite: Column, rows: list[Event]) -> None:
+        """Keep every improvement of the batch, not only its best: a resume may take the later ones back."""
+        rising = direction_of(key) == "max"
         stack = self.bests.setdefault(key, [])
-        if stack and not headline.better(best, stack[-1].value):
+        extreme = max(finite.values) if rising else min(finite.values)
+        best = stack[-1].value if stack else (-math.inf if rising else math.inf)
+        if best >= extreme if rising else best <= extreme:
             return
-        for row, value in zip(column.rows, column.values, strict=True):
-            if math.isfinite(value) and (not stack or headline.better(value, stack[-1].value)):
-                stack.append(Improvement(value, rows[row].step))
-                if len(stack) > _BESTS:
-                    del stack[0 : _BESTS // 2 : 2]
+        records: list[int] = []
+        for place, value in enumerate(finite.values):
+            if value > best if rising else value < best:
+                best = value
+                records.append(place)
+                if value == extreme:
+                    break
+        self.bests[key] = [
+            Improvement(finite.values[record], rows[finite.rows[record]].step) if isinstance(record, int) else record
+            for record in _pushed(stack, records)
+        ]
 
     def _draw_spark(self, values: Sequence[float]) -> None:
         """Bucket means; when the buckets run out, pairs are merged and each bucket covers twice as many values."""
@@ -178,14 +202,16 @@ class Summary(msgspec.Struct, omit_defaults=True):
         elif event.k == "start":
             self._start(event)
         elif event.k == "end":
-            self.end_reason, self.end_attempt = event.reason, event.attempt
+            self.end_reason = None if event.reason is None else safe_name(event.reason)
+            self.end_attempt = event.attempt
         elif event.k == "alert" or (event.k == "log" and event.level in ("warning", "error")):
             self._notice(event)
 
     def _notice(self, event: Event) -> None:
         """Keep the last ten alerts and warnings, a repeated one once."""
         notice = Notice(event.t, plain(event.level or "warning", 20), plain(event.text or event.rule or "", 500))
-        self.notices = [*(old for old in self.notices if old.text != notice.text), notice][-10:]
+        if notice.text:
+            self.notices = [*(old for old in self.notices if old.text != notice.text), notice][-10:]
 
     def _mark(self, event: Event) -> None:
         assert event.done is not None
@@ -205,14 +231,22 @@ class Summary(msgspec.Struct, omit_defaults=True):
         """A new attempt: what came after the step it resumes from is superseded."""
         self.end_reason = self.end_attempt = None
         self.marks = []
-        if (event.attempt or 1) > 1 and event.step is None:
-            self.notices = []  # what an earlier attempt warned of is in its journal, not in the header of this one
-        if event.step is None:
-            return
-        self.step = event.step
-        for stack in self.bests.values():
-            while stack and (stack[-1].step or 0) > event.step:
-                stack.pop()
+        if event.attempt is not None and event.attempt != self.attempt:  # its training's own `start` comes later
+            self.attempt = event.attempt
+            if event.attempt > 1:
+                self.attempt_t = event.t
+                self.notices = []  # what an earlier attempt warned of is in its journal, not in the header of this one
+        if event.step is not None:
+            self._rewind(event.step)
+
+    def _rewind(self, step: int) -> None:
+        """Forget what belongs to later steps. The value before a forgotten one is not known here, so it is none."""
+        self.step = step
+        for key, at in self.last_steps.items():
+            if at is not None and at > step:
+                self.last.pop(key, None)
+        for key, stack in self.bests.items():
+            self.bests[key] = [record for record in stack if record.step is None or record.step <= step]
 
     @property
     def rate(self) -> float | None:
@@ -242,3 +276,29 @@ class Summary(msgspec.Struct, omit_defaults=True):
 def _moves_on(row: Event) -> bool:
     """Whether a row says how far the training is: a final test is logged at the step of its checkpoint."""
     return row.step is not None and not all(name.startswith("test/") for name in row.v or {"": None})
+
+
+def all_notices(trainer: Summary, spoken: Summary) -> tuple[Notice, ...]:
+    """The notices of both journals of a run, oldest first: the last ten of the newest attempt, each text once.
+
+    Only the trainer's journal says when an attempt starts, so what the console said before that is left out here.
+    """
+    since = -math.inf if trainer.attempt_t is None else trainer.attempt_t
+    newest = {notice.text: notice for notice in (*spoken.notices, *trainer.notices) if notice.t >= since}
+    return tuple(sorted(newest.values(), key=lambda notice: notice.t)[-10:])
+
+
+def _pushed(stack: list[Improvement], records: list[int]) -> list[Improvement | int]:
+    """The stack with new records on it, thinned each time it is full, exactly as if they had come one by one.
+
+    The first record stays: going back a long way ends at an early best rather than at none.
+    """
+    grown: list[Improvement | int] = list(stack)
+    done = 0
+    while done < len(records):
+        room = _BESTS + 1 - len(grown)
+        grown += records[done : done + room]
+        done += room
+        if len(grown) > _BESTS:
+            del grown[1 : _BESTS // 2 : 2]
+    return grown

@@ -54,27 +54,39 @@ def _numbers(view: RunView, palette: Palette) -> list[Text]:
 
 
 def status_line(view: RunView, palette: Palette) -> Text:
-    """The second line: what needs saying now (an ending, silence, an alert), else how long it runs."""
+    """The second line: what happened to the run, then its newest alert; without either, how long it runs."""
     now = time.time()
     if view.state is RunState.UNREADABLE:
         return Text(fmt.plain(view.problem or "", 300), style=palette.bad)
-    if view.state in (RunState.FAILED, RunState.KILLED):
-        lines = view.exit.tail if view.exit else []
-        last = next((line for line in reversed(lines) if line.strip()), "")
-        return Text(f"{describe_end(view.exit)}: {fmt.plain(last, 200)}", style=palette.bad)
-    if view.state is RunState.VANISHED:
-        return Text("no process and no exit record: the machine rebooted or the supervisor was killed. r resumes.",
-                    style=palette.bad)  # fmt: skip
-    if view.state is RunState.STALLED:
-        return Text(f"alive, but silent for {fmt.duration(now - (view.last_sign or now))}", style=palette.warn)
-    if view.notices:
-        notice = view.notices[-1]
-        return Text(f"⚠ {fmt.plain(notice.text, 200)} ({fmt.clock(notice.t)[11:]})", style=palette.warn)
+    said = [part for part in (_trouble(view, palette, now), _alert(view, palette)) if part is not None]
+    if said:
+        return Text("   ").join(said)
     if view.nan_counts:
         name, count = max(view.nan_counts.items(), key=lambda item: item[1])
         words = "1 value of {} is not finite" if count == 1 else f"{fmt.count(count)} values of {{}} are not finite"
         return Text("× " + words.format(fmt.plain(name, 40)), style=palette.bad)
     return Text(_quiet_facts(view, now), style=palette.muted)
+
+
+def _trouble(view: RunView, palette: Palette, now: float) -> Text | None:
+    """How the run came to grief, if it did: an old alert must not hide a crash."""
+    if view.state in (RunState.FAILED, RunState.KILLED):
+        lines = view.exit.tail if view.exit else []
+        last = next((line for line in reversed(lines) if line.strip()), "")
+        return Text(f"{describe_end(view.exit)}: {fmt.plain(last, 200)}", style=palette.bad)
+    if view.state is RunState.VANISHED:
+        words = "no process and no exit record: the machine rebooted or the supervisor was killed. r resumes."
+        return Text(words, style=palette.bad)
+    if view.state is RunState.STALLED:
+        return Text(f"alive, but silent for {fmt.duration(now - (view.last_sign or now))}", style=palette.warn)
+    return None
+
+
+def _alert(view: RunView, palette: Palette) -> Text | None:
+    if not view.notices:
+        return None
+    notice = view.notices[-1]
+    return Text(f"⚠ {fmt.plain(notice.text, 200)} ({fmt.clock(notice.t)[11:]})", style=palette.warn)
 
 
 def _quiet_facts(view: RunView, now: float) -> str:

@@ -228,3 +228,10 @@ def test_called_without_a_directory(launcher: Launcher) -> None:
     missing = str(launcher.run.path / "missing")
     done = subprocess.run([*argv, missing], capture_output=True, text=True, env=launcher.environment, timeout=60)
     assert done.returncode == 1 and "is not a run directory" in done.stderr
+
+
+def test_a_stop_in_the_last_moment_of_the_last_stage_leaves_a_finished_run(launcher: Launcher) -> None:
+    launcher.write(stage="train")
+    write_record(launcher.run.stop, StopRequest(attempt=1, t=1.0))
+    assert launcher.finish()[0] == 0
+    assert launcher.kinds("metrics") and launcher.events()[-1]["reason"] == "finished"
