@@ -329,9 +329,9 @@ def _position(
     progress: Progress | None, step: int | None, state: RunState
 ) -> tuple[float | None, float | None, str, str]:
     """(done, total, unit, description): an ended run is as far as it trained, not as far as its last stage counted."""
-    if step is not None and (progress is None or not state.active):
-        planned = progress.total if progress is not None and progress.unit == "step" else None
-        return float(step), float(step) if state is RunState.FINISHED else planned, "step", ""
+    counted = progress is not None and (state.active or progress.unit == "step")
+    if step is not None and not counted:
+        return float(step), float(step) if state is RunState.FINISHED else None, "step", ""
     if progress is None:
         return None, None, "step", ""
     return progress.done, progress.total, progress.unit, progress.description
