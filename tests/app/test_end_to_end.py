@@ -38,6 +38,7 @@ class Terminal:
         return done.stdout
 
     def start(self, size: tuple[int, int] = (120, 36)) -> None:
+        self._socket = f"wd-screen-{uuid.uuid4().hex[:8]}"  # a server that is still ending takes no new session
         width, height = map(str, size)
         settings = f"WAVEDECK_HOME={shlex.quote(str(self._home))} WAVEDECK_TMUX_SOCKET={self._inner}"
         deck = f"env -u TMUX -u COLUMNS -u LINES {settings} TERM=xterm-256color {PYTHON} -m wavedeck"
