@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .config import compose
+from .config import Composed, compose
 from .errors import UsageError
 from .manifest import Attempt, Manifest
 from .names import new_run_id
@@ -55,10 +55,10 @@ class Wish:
     """A training that passed every check but was not given an id or a time yet: cheap enough for every key typed."""
 
     recipe: Recipe
-    overrides: tuple[str, ...]
+    composed: Composed
     stage: str | None
-    preset: str | None
     name: str | None
+    tags: tuple[str, ...]
     equivalent: tuple[str, ...]
 
     @property
@@ -87,7 +87,7 @@ def check_recipe(
     composed = compose(recipe, overrides, preset)
     target = f"{recipe.name}.{stage}" if stage else recipe.name
     words = ("wavedeck", "run", target, *composed.arguments, *_common_words(name, tags))
-    return Wish(recipe, tuple(overrides), stage, preset, name, words)
+    return Wish(recipe, composed, stage, name, tuple(tags), words)
 
 
 def _common_words(name: str | None, tags: Sequence[str]) -> tuple[str, ...]:
@@ -96,28 +96,12 @@ def _common_words(name: str | None, tags: Sequence[str]) -> tuple[str, ...]:
 
 
 def plan_recipe(
-    home: Home,
-    recipe: Recipe,
-    overrides: Sequence[str] = (),
-    *,
-    stage: str | None = None,
-    preset: str | None = None,
-    name: str | None = None,
-    tags: Sequence[str] = (),
-    taken: Collection[str] = (),
-    host: str = "local",
-    now: float | None = None,
+    home: Home, wish: Wish, *, taken: Collection[str] = (), host: str = "local", now: float | None = None
 ) -> Plan:
-    """Plan a run of a recipe, or of one of its stages.
-
-    Raises
-    ------
-    UsageError: unknown stage, preset or field, or a value that is not allowed.
-    """
-    wish = check_recipe(recipe, overrides, stage=stage, preset=preset, name=name, tags=tags)
-    composed = compose(recipe, overrides, preset)
+    """Give a checked wish its id, time and provenance. Asks git, so it belongs in a thread of the deck."""
+    recipe, composed = wish.recipe, wish.composed
     now = time.time() if now is None else now
-    label = name or recipe.name
+    label = wish.name or recipe.name
     run_id = new_run_id(label, now, taken)
     cwd = str(Path.cwd())
     argv = [sys.executable, "-P", "-m", "wavedeck.engine.pipeline", str(home.runs / run_id)]
@@ -126,7 +110,7 @@ def plan_recipe(
         name=label,
         created=now,
         recipe=recipe.name,
-        stage=stage,
+        stage=wish.stage,
         preset=composed.preset,
         overrides=composed.overrides,
         command=argv,
@@ -138,7 +122,7 @@ def plan_recipe(
         packages=package_versions(),
         headline=recipe.headline,
         columns=list(recipe.columns),
-        tags=list(tags),
+        tags=list(wish.tags),
     )
     attempt = Attempt(attempt=1, requested=now, argv=argv, cwd=cwd, grace_s=list(GRACE_S))
     return Plan(manifest, attempt, wish.equivalent)

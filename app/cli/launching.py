@@ -53,21 +53,15 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Train a recipe: `wavedeck run sousa data=tiny training.lr=1e-3`."""
-    from ...engine.planning import plan_recipe
+    from ...engine.planning import check_recipe, plan_recipe
     from ...engine.recipe import load_recipe
 
     base, _, stage = recipe.partition(".")
     home = Home.default()
-    plan = plan_recipe(
-        home,
-        load_recipe(base),
-        overrides or [],
-        stage=stage or None,
-        preset=preset,
-        name=name,
-        tags=tag or [],
-        taken=catalog().ids(),
+    wish = check_recipe(
+        load_recipe(base), overrides or [], stage=stage or None, preset=preset, name=name, tags=tag or []
     )
+    plan = plan_recipe(home, wish, taken=catalog().ids())
     _start(home, plan, detach=detach, dry_run=dry_run, as_json=as_json)
 
 

@@ -32,12 +32,13 @@ def _running_demo() -> str | None:
 
 
 def _launch(home: Home) -> str:
-    from ...engine.planning import plan_recipe
+    from ...engine.planning import check_recipe, plan_recipe
     from ...engine.recipe import load_recipe
     from ...remote import operations
     from ...remote.local import LocalHost
 
-    plan = plan_recipe(home, load_recipe(RECIPE), preset=PRESET, name="demo", taken=catalog().ids())
+    wish = check_recipe(load_recipe(RECIPE), preset=PRESET, name="demo")
+    plan = plan_recipe(home, wish, taken=catalog().ids())
     say(f"$ {plan.command_line}")
     result = asyncio.run(operations.launch(home, LocalHost(), plan.manifest, plan.attempt))
     if result.notice:

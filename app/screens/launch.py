@@ -181,16 +181,7 @@ class LaunchScreen(Screen[None]):
         deck = deck_of(self)
         try:
             taken = [view.id for view in deck.views]
-            plan = await asyncio.to_thread(
-                plan_recipe,
-                deck.home,
-                wish.recipe,
-                wish.overrides,
-                stage=wish.stage,
-                preset=wish.preset,
-                name=wish.name,
-                taken=taken,
-            )
+            plan = await asyncio.to_thread(plan_recipe, deck.home, wish, taken=taken)
             result = await operations.launch(deck.home, deck.host, plan.manifest, plan.attempt)
         finally:
             self._busy = False
