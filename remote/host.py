@@ -7,13 +7,14 @@ names the host, the command, its exit status and what it said.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..engine.errors import WavedeckError
+from ..engine.errors import HostUnreachable, WavedeckError
 from ..engine.format import plain
+from ..engine.hosts import LinkState
 from ..engine.manifest import Attempt
 
 DEFAULT_TIMEOUT_S = 30.0
@@ -51,6 +52,16 @@ class Started:
     """Its tmux session, or None when it runs without tmux and cannot be attached to."""
     note: str | None = None
     """What the user should know about it, as a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Living:
+    """What of a run lives on its host, asked of the process table and never of a file."""
+
+    supervisors: tuple[tuple[int, int | None], ...] = ()
+    """Pid and, as far as its command line tells, attempt of each supervisor."""
+    orphan: int | None = None
+    """The trainer's pid when it outlived its supervisor."""
 
 
 class HostError(WavedeckError):
@@ -96,6 +107,51 @@ class ProgramMissing(HostError):
         super().__init__(host, argv, 127, b"", f"{argv[0]} cannot be started on {host}: {reason}.")
 
 
+class LinkDown(HostUnreachable):
+    """A host does not answer, or does not let us in. Exit code 3.
+
+    `link` is the state the link is in; `host` the name of the host.
+    """
+
+    def __init__(self, host: str, sentence: str, link: LinkState = LinkState.RECONNECTING) -> None:
+        super().__init__(sentence)
+        self.host = host
+        self.link = link
+
+
+class HostLost(LinkDown):
+    """The link broke while a command was under way: whether it ran to its end is not known."""
+
+    def __init__(self, host: str, argv: Sequence[str] = (), reason: str = "the connection was lost") -> None:
+        what = f" while {argv[0]} ran" if argv else ""
+        super().__init__(host, f"{host} is out of reach{what}: {reason}.")
+        self.argv = tuple(argv)
+
+
+class AccessRefused(LinkDown):
+    """The host answers and does not let us in: no key or password it takes."""
+
+    def __init__(self, host: str, sentence: str) -> None:
+        super().__init__(host, sentence, LinkState.REFUSED)
+
+
+class HostKeyUnknown(LinkDown):
+    """The host was never seen before. `fingerprint` is what must be compared: `SHA256:…`."""
+
+    def __init__(self, host: str, fingerprint: str, sentence: str) -> None:
+        super().__init__(host, sentence, LinkState.KEY_UNKNOWN)
+        self.fingerprint = fingerprint
+
+
+class HostKeyChanged(LinkDown):
+    """The host shows another key than the one that was accepted. Nothing was sent to it."""
+
+    def __init__(self, host: str, known: str, shown: str, sentence: str) -> None:
+        super().__init__(host, sentence, LinkState.KEY_CHANGED)
+        self.known = known
+        self.shown = shown
+
+
 class StartCut(asyncio.CancelledError):
     """A start was cancelled and its environment withdrawn in time: nothing of it will ever run."""
 
@@ -116,8 +172,12 @@ class Host(Protocol):
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
         limit: int = OUTPUT_BYTES,
+        on_output: Callable[[bytes], None] | None = None,
     ) -> Completed:
         """Run a command to its end, in `/`, with `env` as its whole environment (the host's own when None).
+
+        `on_output` gets what it writes to standard output and error as it comes, for progress; it counts to `limit` all
+        the same.
 
         Raises
         ------
@@ -126,10 +186,41 @@ class Host(Protocol):
         """
         ...
 
-    async def start_supervisor(self, run_dir: Path, attempt: Attempt, environ: Mapping[str, str]) -> Started:
-        """Start the supervisor of an attempt whose record is in `run_dir`, so that it outlives this process.
+    async def create_run(self, run_id: str, files: Mapping[str, bytes]) -> None:
+        """Create a run's directory on the host, whole or not at all; `files` are paths inside it (`attempts/0001.json`).
 
-        `environ` becomes the trainer's environment. It may hold secrets and never touches a command line.
+        Raises
+        ------
+        UsageError: there is a run of that id. WavedeckError: its home there cannot be written.
+        """
+        ...
+
+    async def place(self, run_id: str, name: str, data: bytes, *, exclusive: bool = False) -> bool:
+        """Put one record into a run's directory, atomically. False when `exclusive` and there is one already."""
+        ...
+
+    async def living(self, run_id: str) -> Living:
+        """Which processes of a run live there."""
+        ...
+
+    async def discard(self, run_id: str) -> None:
+        """Delete a run's directory for good: renamed out of the runs first, so that never half a run is left.
+
+        Raises
+        ------
+        UsageError: there is none. WavedeckError: it cannot be moved away.
+        """
+        ...
+
+    def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """What of the launcher's environment a trainer gets there: all of it here, only its secrets elsewhere."""
+        ...
+
+    async def start_supervisor(self, run_dir: Path, attempt: Attempt, environ: Mapping[str, str]) -> Started:
+        """Start the supervisor of an attempt whose record is in the run's directory, so that it outlives this process.
+
+        `run_dir` is the directory here; its name is the run's id. `environ` becomes the trainer's environment, on top of
+        the host's own for another host. It may hold secrets and never touches a command line.
 
         Raises
         ------

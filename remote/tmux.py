@@ -10,32 +10,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ..engine.errors import UsageError
+from ..engine.hosts import TmuxSession
 
 SOCKET_VARIABLE = "WAVEDECK_TMUX_SOCKET"
 DEFAULT_SOCKET = "wavedeck"
 HISTORY_LINES = 20000
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 _LIST_FORMAT = "#{session_created} #{session_activity} #{session_attached} #{session_windows} #{session_name}"
-
-
-@dataclass(frozen=True, slots=True)
-class TmuxSession:
-    """One session. Times in seconds since the epoch; None for what tmux did not tell."""
-
-    name: str
-    created: float | None
-    activity: float | None
-    attached: int | None
-    """Clients that look at it now."""
-    windows: int | None
-
-    @property
-    def run_id(self) -> str | None:
-        """The run it belongs to, when it is one of ours."""
-        return self.name[3:] if self.name.startswith("wd-") else None
 
 
 def socket() -> str:

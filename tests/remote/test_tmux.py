@@ -80,5 +80,5 @@ def test_sessions_are_listed_with_numbers(tmux_socket: str) -> None:
 def test_rubbish_in_a_list_is_left_out() -> None:
     text = "no server running on /tmp/x\n1 2 0 1 my session\n\nx y z 1 odd\n"
     first, second = tmux.parse_sessions(text)[-2:]
-    assert first == tmux.TmuxSession("my session", 1, 2, 0, 1) and first.run_id is None
-    assert second == tmux.TmuxSession("odd", None, None, None, 1)
+    assert first == TmuxSession("my session", 1, 2, 0, 1) and first.run_id is None
+    assert second == TmuxSession("odd", None, None, None, 1)
