@@ -35,6 +35,7 @@ contracts: setup
 	$(BIN)/lint-imports --no-cache
 
 tests: setup
+	@bash tools/setup.sh test-packages
 	$(BIN)/pytest -q -n 2 --dist loadgroup
 
 bench: setup
@@ -45,6 +46,7 @@ screenshots: setup
 
 lock: setup
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --python-version 3.11 --universal --no-emit-index-url --no-header --no-annotate -q -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra train --extra wandb --constraint requirements.lock --python-version 3.11 --universal --no-emit-index-url --no-header --no-annotate -q -o assets/train.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -12,7 +12,8 @@ setup(
     include_package_data=False,
     package_data={
         "wavedeck": ["py.typed"],
-        "wavedeck.assets": ["*.tcss"],
+        "wavedeck.assets": ["*.tcss", "*.lock"],
+        "wavedeck.remote.payload": ["*.sh"],
         **{name: ["*.csv", "*.md"] for name in PACKAGES if name.startswith("wavedeck.recipes.")},
     },
 )

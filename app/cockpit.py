@@ -6,6 +6,7 @@ sentence on screen.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import ClassVar
 
@@ -17,16 +18,22 @@ from textual.worker import Worker, WorkerState
 from ..engine import format as fmt
 from ..engine.catalog import Catalog
 from ..engine.errors import WavedeckError
+from ..engine.hosts import HostView
+from ..engine.machine import MachineReading
 from ..engine.run_view import RunView
 from ..engine.rundir import Home
+from ..engine.series_view import SeriesView
 from ..remote.host import Host
 from ..remote.liveness import alive
 from ..remote.local import LocalHost
 from ..widgets.title_bar import TitleBar
 from .commands import RunCommands
-from .messages import MachineSeen, RunsSeen, WatchFailed
+from .deck_fleet import DeckFleet
+from .messages import HostsSeen, LaunchProgress, MachineSeen, QuestionAsked, RunsSeen, Told, WatchFailed
 from .palette_commands import RunProvider
+from .screens.ask import Ask
 from .screens.help import Help
+from .screens.hosts import HostsScreen
 from .screens.launch import LaunchScreen
 from .screens.run import RunScreen
 from .screens.runs import RunsScreen
@@ -34,6 +41,7 @@ from .themes import THEMES
 from .watchers import CallWatcher, RunsWatcher, Watcher
 
 MACHINE_EVERY_S = 2.0
+HOSTS_EVERY_S = 0.25
 DISK_LOW_BYTES = 512 * 1024**2
 
 
@@ -44,6 +52,7 @@ class Wavedeck(App[None]):
     CSS = (files("wavedeck.assets") / "deck.tcss").read_text()
     COMMANDS = App.COMMANDS | {RunProvider}
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("h", "hosts", "Hosts", id="deck.hosts", tooltip="Machines: links, GPUs, tmux sessions"),
         Binding("n", "launch", "Launch", id="deck.launch", tooltip="Configure and start a training"),
         Binding("t", "next_theme", "Theme", show=False, id="deck.theme", tooltip="Dark, light, colour-blind-safe"),
         Binding("question_mark", "help", "Help", id="deck.help", tooltip="Every key of this screen"),
@@ -56,7 +65,9 @@ class Wavedeck(App[None]):
         self.home = home
         self._here = LocalHost()
         self.host: Host = self._here
-        self.catalog = Catalog(home, alive)
+        self.fleet = DeckFleet(self, home, self._here)
+        self.hosts: tuple[HostView, ...] = ()
+        self.catalog = Catalog(home, alive, far=self.fleet.far)
         self.commands = RunCommands(self, self)
         self.views: tuple[RunView, ...] = ()
         self._open_first = open_run
@@ -64,7 +75,9 @@ class Wavedeck(App[None]):
         self._watchers: list[Watcher] = [
             RunsWatcher(self.catalog, self),
             CallWatcher("machine", self, self._look_at_machine),
+            CallWatcher("hosts", self, self._look_at_hosts),
         ]
+        self._reading: MachineReading | None = None
 
     def on_mount(self) -> None:
         """Themes, home screen, watchers."""
@@ -76,11 +89,13 @@ class Wavedeck(App[None]):
             self.open_run(self._open_first)
         for watcher in self._watchers:
             watcher.start()
+        self.fleet.start()
 
     def on_unmount(self) -> None:
         """Threads end with the app; runs do not."""
         for watcher in self._watchers:
             watcher.stop()
+        self.fleet.close()
         self._here.close()
 
     # --- what comes in
@@ -92,8 +107,36 @@ class Wavedeck(App[None]):
 
     def _hand_to_screen(self) -> None:
         for screen in self.screen_stack:
-            if isinstance(screen, RunsScreen | RunScreen) and screen.is_active:
+            if isinstance(screen, RunsScreen | RunScreen | HostsScreen) and screen.is_active:
                 screen.show_runs(self.views)
+
+    @on(HostsSeen)
+    def _hosts_changed(self, message: HostsSeen) -> None:
+        self.hosts = message.views
+        for screen in self.screen_stack:
+            if isinstance(screen, HostsScreen) and screen.is_active:
+                screen.show_hosts(self.hosts)
+        for bar in self.screen.query(TitleBar):
+            bar.hosts = self.hosts
+
+    @on(QuestionAsked)
+    def _question_asked(self, message: QuestionAsked) -> None:
+        """Whatever is in front, a connection's question comes before it; leaving it is an answer too."""
+        self.push_screen(Ask(message.question), message.answer)
+
+    def host_history(self, name: str) -> Mapping[str, SeriesView]:
+        """The newest two hours of a host's readings."""
+        return self.fleet.history(name)
+
+    @on(Told)
+    def _told(self, message: Told) -> None:
+        self.notify(message.text, severity=message.severity, markup=False)  # type: ignore[arg-type]
+
+    @on(LaunchProgress)
+    def _launch_goes_on(self, message: LaunchProgress) -> None:
+        for screen in self.screen_stack:
+            if isinstance(screen, LaunchScreen):
+                screen.show_progress(message)
 
     @on(MachineSeen)
     def _machine_changed(self, message: MachineSeen) -> None:
@@ -120,8 +163,18 @@ class Wavedeck(App[None]):
             self.notify(text, title=title, severity="error", timeout=12, markup=False)
 
     def _look_at_machine(self) -> float:
-        self.post_message(MachineSeen(self._here.reading(self.home.root)))
+        self._reading = self._here.reading(self.home.root)
+        self.post_message(MachineSeen(self._reading))
         return MACHINE_EVERY_S
+
+    def _look_at_hosts(self) -> float:
+        """Post the machines when anything in them changed."""
+        if isinstance(self.screen, HostsScreen):
+            self.fleet.look_at_sessions()
+        views = self.fleet.views(self._reading)
+        if views != self.hosts:
+            self.post_message(HostsSeen(views))
+        return HOSTS_EVERY_S
 
     def pause(self) -> None:
         """The deck is about to be suspended: nobody reads its messages, so nobody posts any."""
@@ -154,12 +207,18 @@ class Wavedeck(App[None]):
         """The newest view of a run."""
         return next((view for view in self.views if view.id == run_id), None)
 
+    def action_hosts(self) -> None:
+        """Open the machines."""
+        self.push_screen(HostsScreen())
+
     def action_launch(self) -> None:
         """Open the launch form."""
         self.push_screen(LaunchScreen())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """The launch form cannot be opened from itself."""
+        """Neither the launch form nor the hosts can be opened from themselves."""
+        if action == "hosts":
+            return not isinstance(self.screen, HostsScreen | LaunchScreen)
         return action != "launch" or not isinstance(self.screen, LaunchScreen)
 
     def action_help(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from ..engine.names import tail
 from ..engine.run_view import RunView
 from ..engine.rundir import RunDir
 from ..remote import operations
+from .deck_fleet import own_command
 from .screens.confirm import Confirm
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class RunCommands:
         self._app.push_screen(question, answered)
 
     async def _stop(self, view: RunView) -> None:
-        await asyncio.to_thread(operations.request_stop, RunDir(view.dir))
+        run = RunDir(view.dir)
+        await self._deck.fleet.do(view.host, lambda host: operations.request_stop(host, run))
         self._say(f"asked {tail(view.id)} to save and stop")
 
     def resume(self, view: RunView) -> None:
@@ -58,13 +59,19 @@ class RunCommands:
         )
 
     async def _resume(self, view: RunView) -> None:
-        result = await operations.resume(self._deck.home, self._deck.host, RunDir(view.dir))
+        home, run = self._deck.home, RunDir(view.dir)
+        result = await self._deck.fleet.do(view.host, lambda host: operations.resume(home, host, run))
         self._say(f"resumed {tail(view.id)}: attempt {result.attempt}")
 
     def attach(self, view: RunView) -> None:
         """Suspend the deck into the run's tmux session; detaching comes back."""
         try:
-            argv = operations.attach_argv(RunDir(view.dir))
+            run = RunDir(view.dir)
+            if view.is_copy:
+                operations.session_of(run)
+                argv = [*own_command(), "attach", run.id]
+            else:
+                argv = operations.attach_argv(run)
         except WavedeckError as error:
             self._say(str(error), severity="error")
             return
@@ -87,16 +94,19 @@ class RunCommands:
                 self._app.run_worker(self._delete(view), name=f"deleting {tail(view.id)}", exit_on_error=False)
 
         kept = f"{len(view.checkpoints)} checkpoints, " if view.checkpoints else ""
+        there = f"on {view.host}, the code that was pushed for it and all it wrote there, and the copy here"
+        place = there if view.is_copy else f"in {view.dir}"
         question = Confirm(
             f"Delete {tail(view.id)} for good?",
-            f"{kept}metrics and console in {view.dir} are removed. This cannot be undone.",
+            f"{kept}metrics and console {place} are removed. This cannot be undone.",
             "Delete",
             danger=True,
         )
         self._app.push_screen(question, answered)
 
     async def _delete(self, view: RunView) -> None:
-        await operations.remove(self._deck.home, RunDir(view.dir))
+        home, run = self._deck.home, RunDir(view.dir)
+        await self._deck.fleet.do(view.host, lambda host: operations.remove(home, host, run))
         self._say(f"deleted {tail(view.id)}")
 
     def _say(self, text: str, severity: str = "information") -> None:

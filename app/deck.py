@@ -2,17 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from textual.dom import DOMNode
 
+from ..engine.hosts import HostView, TmuxSession
+from ..engine.planning import Wish
 from ..engine.run_view import RunView
 from ..engine.rundir import Home
+from ..engine.series_view import SeriesView
 from ..remote.host import Host
 
 if TYPE_CHECKING:
+    from ..remote.operations import LaunchResult
     from .commands import RunCommands
+
+
+T = TypeVar("T")
+
+
+class Fleet(Protocol):
+    """All other machines, as the deck's screens see them. Every method may raise a WavedeckError; none blocks."""
+
+    async def do(self, name: str, work: Callable[[Host], Awaitable[T]]) -> T:
+        """Do something on a host (`local` too) and wait for it."""
+        ...
+
+    async def retry(self, name: str) -> None:
+        """Connect now instead of at the next turn; asks the questions that are open."""
+
+    async def add(self, name: str, ssh_line: str) -> None:
+        """Put a host on the list and connect to it."""
+
+    async def remove(self, name: str) -> None:
+        """Take a host off the list; what was mirrored stays."""
+
+    async def trust(self, name: str) -> None:
+        """Forget the key that was accepted; the question of the first time follows."""
+
+    async def sessions_kill(self, name: str, session: TmuxSession) -> None:
+        """End a tmux session."""
+
+    async def sessions_rename(self, name: str, session: TmuxSession, new: str) -> None:
+        """Rename a tmux session."""
+
+    async def sessions_new(self, name: str, new: str) -> None:
+        """Make a tmux session."""
+
+    async def attach_argv(self, name: str, session: TmuxSession) -> list[str]:
+        """A command of this machine that takes over the terminal."""
+
+    async def launch(self, name: str, wish: Wish) -> LaunchResult:
+        """Start a training on another host."""
 
 
 class Deck(Protocol):
@@ -22,6 +64,15 @@ class Deck(Protocol):
     host: Host
     commands: RunCommands
     views: tuple[RunView, ...]
+    hosts: tuple[HostView, ...]
+
+    @property
+    def fleet(self) -> Fleet:
+        """All other machines."""
+        ...
+
+    def host_history(self, name: str) -> Mapping[str, SeriesView]:
+        """The newest two hours of a host's readings, empty while there are none."""
 
     def open_run(self, run_id: str) -> None:
         """Show one run."""

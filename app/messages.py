@@ -3,16 +3,21 @@ and failures are never dropped."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
 from ..engine.console import ConsolePicture
 from ..engine.feed import Loading
+from ..engine.hosts import HostView
 from ..engine.machine import MachineReading
 from ..engine.run_view import RunView
 from ..engine.series_view import SeriesView
+
+if TYPE_CHECKING:
+    from ..remote.ssh.questions import Question
 
 
 class RunsSeen(Message):
@@ -84,6 +89,51 @@ class MachineSeen(Message):
     def can_replace(self, message: Message) -> bool:
         """Only the newest reading counts."""
         return isinstance(message, MachineSeen)
+
+
+class HostsSeen(Message):
+    """All machines, as they are now."""
+
+    def __init__(self, views: tuple[HostView, ...]) -> None:
+        super().__init__()
+        self.views = views
+
+    def can_replace(self, message: Message) -> bool:
+        """A newer picture replaces an older one."""
+        return isinstance(message, HostsSeen)
+
+
+class QuestionAsked(Message):
+    """A connection needs to know something; `answer` takes the reply, None for "leave it". Never dropped."""
+
+    def __init__(self, question: Question, answer: Callable[[str | None], None]) -> None:
+        super().__init__()
+        self.question = question
+        self.answer = answer
+
+
+class LaunchProgress(Message):
+    """How far a launch on another host has come; `done` and `total` are None where nobody can tell."""
+
+    def __init__(self, host: str, text: str, done: float | None, total: float | None) -> None:
+        super().__init__()
+        self.host = host
+        self.text = text
+        self.done = done
+        self.total = total
+
+    def can_replace(self, message: Message) -> bool:
+        """A newer word replaces an older one."""
+        return isinstance(message, LaunchProgress) and message.host == self.host
+
+
+class Told(Message):
+    """A sentence for the user from a worker or another thread."""
+
+    def __init__(self, text: str, severity: str = "information") -> None:
+        super().__init__()
+        self.text = text
+        self.severity = severity
 
 
 class WatchFailed(Message):

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import leet
+from . import leet, remote
 from .deck import Bench
 from .measure import NotSeen
 from .report import machine, page, table
@@ -42,7 +42,7 @@ def main() -> int:
 def _measure(plan: Plan, wanted: frozenset[int]) -> tuple[list[Figure], bool]:
     figures: list[Figure] = []
     complete = True
-    for rows, measurement in MEASUREMENTS:
+    for rows, measurement in (*MEASUREMENTS, *remote.MEASUREMENTS):
         if wanted and not rows & wanted:
             continue
         plan.now = measurement.__name__.replace("_", " ")
@@ -61,6 +61,7 @@ def _plan(bench: Bench, options: argparse.Namespace) -> Plan:
     if options.quick:
         plan.trials = plan.large_trials = 1
         plan.verbs, plan.idle_s, plan.live_s, plan.shapes = 3, 5.0, 8.0, (SMALL,)
+        plan.copy_bytes = 10_000_000
     if options.trials:
         plan.trials = plan.large_trials = options.trials
     return plan

@@ -15,7 +15,7 @@ from .measure import Spread
 from .rows import Figure, Plan
 
 MOST_LOADS = 14
-HEAD = ("row", "figure", "unit", "wavedeck", "bar", "", "wandb leet", "leet / wavedeck")
+HEAD = ("row", "figure", "unit", "wavedeck", "bar", "", "wandb leet, or the peer named", "peer / wavedeck")
 
 
 def table(figures: Sequence[Figure]) -> str:
@@ -32,7 +32,7 @@ def _line(figure: Figure) -> tuple[str, ...]:
         seen = bool(ours.values and ours.values[0])
         return (str(figure.row), figure.what, "", "yes" if seen else "no", "yes", "ok" if seen else "MISSED", "", "")
     ratio = f"{peer.median / ours.median:.1f}" if peer and peer.values and ours.values and ours.median else ""
-    told = "" if peer is None else _spread(peer)
+    told = "" if peer is None else f"{_spread(peer)} {figure.peer_name}".strip()
     verdict = "" if figure.bar is None or not ours.values else ("ok" if ours.median <= figure.bar else "MISSED")
     bar = "" if figure.bar is None else f"≤ {figure.bar:g}"
     return (str(figure.row), figure.what, figure.unit, _spread(ours), bar, verdict, told or figure.note, ratio)
@@ -116,6 +116,11 @@ same numbers, each on a tmux terminal of 200 × 50 of its own; a screen is read 
   tmux and looking.
 - **No summaries yet**: as if 200 runs had never been listed; their files are in the page cache in every case.
 - **Kill**: `SIGKILL` to the supervised trainer; told means the state `killed` and the signal.
+- **Remote** (rows 11 to 15): OpenSSH's sshd on the loopback interface, so both sides share these cores. Round trips are
+  added by a TCP proxy, which also goes dead (half open: bytes are swallowed, nothing ends) or refuses for ten seconds.
+  The mirror is a process that does nothing else; *there* is the agent with sshd. A copy is timed from its first byte to
+  its last. The fifty runs log three metrics once a second each. `hosts add` meets a host key it never saw and a driver
+  that is played back.
 
 {spike}"""
 

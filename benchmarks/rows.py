@@ -26,7 +26,7 @@ LEET_KILL_S = 60.0
 
 @dataclass(slots=True)
 class Figure:
-    """One line of the table. `peer` is the same figure of `wandb leet`; `bar` the most that is allowed."""
+    """One line of the table. `peer` is the same figure of its peer; `bar` the most that is allowed."""
 
     row: int
     what: str
@@ -35,6 +35,8 @@ class Figure:
     bar: float | None = None
     peer: Spread | None = None
     note: str = ""
+    peer_name: str = ""
+    """Another peer than `wandb leet`."""
 
 
 @dataclass(slots=True)
@@ -49,6 +51,7 @@ class Plan:
     verbs: int = 15
     idle_s: float = 20.0
     live_s: float = 30.0
+    copy_bytes: int = 200_000_000
     shapes: tuple[Shape, ...] = (SMALL, MEDIUM, LARGE)
     now: str = ""
     """What is being measured."""

@@ -10,6 +10,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,7 @@ import msgspec
 from .checkpoints import CheckpointLine, read_checkpoints
 from .errors import RunDirError, UsageError
 from .files import write_atomic
+from .hosts import LOCAL, MIRROR_FILE, MirrorRecord, read_mirror
 from .journal import WHOLE, Budget, JournalReader
 from .manifest import (
     Attempt,
@@ -34,6 +36,10 @@ from .summary import SUMMARY_VERSION, Progress, Summary, all_notices
 
 Probe = Callable[[str, SupervisorRecord], bool | None]
 """Asks whether a run's supervisor is alive; None when its host cannot be asked."""
+
+Far = Callable[[str, str, int], tuple[bool | None, float | None]]
+"""Asked for a run of another host, by host, run id and attempt: whether its supervisor lives (None: that cannot be
+known now) and when the host was last heard."""
 
 CACHE_FILE = f"summaries-{SUMMARY_VERSION}.msgpack"
 CACHE_EVERY_S = 10.0
@@ -58,17 +64,38 @@ class Cached(msgspec.Struct, omit_defaults=True):
     spoken: Summary = msgspec.field(default_factory=Summary)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A run's records, and what is known of its processes."""
+
+    manifest: Manifest
+    attempt: Attempt | None
+    supervisor: SupervisorRecord | None
+    exit: ExitRecord | None
+    mirror: MirrorRecord | None
+    alive: bool | None
+    heard: float | None
+
+
 class Catalog:
     """Lists and resolves the runs under a home.
 
     Parameters
     ----------
     probe: asks whether a supervisor is alive; called only for runs that have not recorded their end.
+    far: the same for runs of other hosts; by default nobody knows.
     """
 
-    def __init__(self, home: Home, probe: Probe, clock: Callable[[], float] = lambda: time.time()) -> None:
+    def __init__(
+        self,
+        home: Home,
+        probe: Probe,
+        clock: Callable[[], float] = lambda: time.time(),
+        far: Far = lambda host, run_id, attempt: (None, None),
+    ) -> None:
         self.home = home
         self._probe = probe
+        self._far = far
         self._clock = clock
         self._cache: dict[str, Cached] | None = None
         self._dirty = False
@@ -147,14 +174,19 @@ class Catalog:
         attempt = newest_attempt(run)
         supervisor = read_record(run.supervisor, SupervisorRecord) if attempt else None
         exit_ = read_record(run.exit, ExitRecord) if attempt else None
-        alive = None
-        if attempt and not _covers(exit_, attempt) and _covers(supervisor, attempt):
-            assert supervisor is not None
-            alive = self._probe(run.id, supervisor)
+        mirror = read_mirror(run.path)
+        alive, heard = None, None
+        if attempt and not _covers(exit_, attempt):
+            if mirror is not None:
+                alive, heard = self._far(mirror.host, run.id, attempt.attempt)
+            elif _covers(supervisor, attempt):
+                assert supervisor is not None
+                alive = self._probe(run.id, supervisor)
             if alive is False:
                 exit_ = read_record(run.exit, ExitRecord)
         cached = self._summarise(run, budget)
-        return _assemble(run, manifest, attempt, supervisor, exit_, alive, cached, self._clock())
+        found = Found(manifest, attempt, supervisor, exit_, mirror, alive, heard)
+        return _assemble(run, found, cached, self._clock())
 
     def _summarise(self, run: RunDir, budget: Budget) -> Cached:
         cache = self._load_cache()
@@ -240,6 +272,7 @@ def _stamp(run: RunDir) -> tuple[int, ...]:
         run.events,
         run.console_events,
         run.checkpoint_manifest,
+        run.path / MIRROR_FILE,
     )
     stamp: list[int] = []
     for path in paths:
@@ -256,23 +289,32 @@ def _covers(record: ExitRecord | SupervisorRecord | None, attempt: Attempt) -> b
     return record is not None and record.attempt >= attempt.attempt
 
 
-def _assemble(
-    run: RunDir,
-    manifest: Manifest,
-    attempt: Attempt | None,
-    supervisor: SupervisorRecord | None,
-    exit_: ExitRecord | None,
-    alive: bool | None,
-    cached: Cached,
-    now: float,
-) -> RunView:
+def _assemble(run: RunDir, found: Found, cached: Cached, now: float) -> RunView:
+    manifest, attempt, supervisor, exit_, mirror = (
+        found.manifest,
+        found.attempt,
+        found.supervisor,
+        found.exit,
+        found.mirror,
+    )
     main, spoken = cached.trainer, cached.spoken
     lead = main if main.progress or main.rows or not spoken.rows else spoken
     if attempt is not None and not _covers(exit_, attempt):
         exit_ = None
-    last_sign = _newest(main.last_t, spoken.last_t, _mtime(run.console))
+    console_t = _mtime(run.console) if mirror is None else None  # of a copy it tells when it was copied
+    last_sign = _newest(main.last_t, spoken.last_t, console_t)
+    if mirror is not None and last_sign is not None:
+        last_sign -= mirror.skew_s
     evidence = Evidence(
-        attempt, supervisor, exit_, alive, last_sign, lead.usual_gap_s, main.end_reason, main.end_attempt
+        attempt,
+        supervisor,
+        exit_,
+        found.alive,
+        last_sign,
+        lead.usual_gap_s,
+        main.end_reason,
+        main.end_attempt,
+        far=mirror is not None,
     )
     state = derive_state(evidence, now)
     progress = lead.progress or spoken.progress
@@ -308,16 +350,22 @@ def _assemble(
         spark_name=main.spark_name or spoken.spark_name,
         nan_counts={**spoken.nan_counts, **main.nan_counts},
         notices=all_notices(main, spoken),
-        checkpoints=_kept_checkpoints(run),
+        checkpoints=_kept_checkpoints(run, mirror),
         last_sign=last_sign,
+        host=mirror.host if mirror is not None else LOCAL,
+        heard=found.heard,
+        mirror_notices=tuple(mirror.notices) if mirror is not None else (),
     )
 
 
-def _kept_checkpoints(run: RunDir) -> tuple[CheckpointLine, ...]:
-    """The checkpoints whose files are still there; retention has removed the others."""
+def _kept_checkpoints(run: RunDir, mirror: MirrorRecord | None) -> tuple[CheckpointLine, ...]:
+    """The checkpoints whose files are still there, on the run's host; retention has removed the others."""
     lines = read_checkpoints(run.checkpoint_manifest)
     if not lines:
         return ()
+    if mirror is not None:
+        there = set(mirror.checkpoints)
+        return tuple(line for line in lines if line.name in there)
     try:
         present = {path.name for path in run.checkpoints.iterdir()}
     except OSError:

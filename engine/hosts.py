@@ -33,8 +33,10 @@ class LinkState(StrEnum):
     """It was never seen before and nobody has said that its key is right."""
     KEY_CHANGED = "host key changed"
     """Its key is not the one that was accepted: nothing is sent until its user has looked."""
+    LIMITED = "limited"
+    """Connected, but there is no Python: its load can be shown, and nothing can be launched there."""
     PAUSED = "paused"
-    """Connected, but nothing is mirrored: the disk here is full, or another process mirrors it already."""
+    """Connected, but nothing is mirrored: the disk here is full, or the process that mirrors has stopped."""
 
     @property
     def up(self) -> bool:
@@ -52,7 +54,7 @@ class LinkState(StrEnum):
         return _MARKS[self]
 
 
-_UP = frozenset({LinkState.CONNECTED, LinkState.SLOW, LinkState.PAUSED})
+_UP = frozenset({LinkState.CONNECTED, LinkState.SLOW, LinkState.PAUSED, LinkState.LIMITED})
 _MARKS = {
     LinkState.OFF: "○",
     LinkState.CONNECTING: "◔",
@@ -62,6 +64,7 @@ _MARKS = {
     LinkState.REFUSED: "✗",
     LinkState.KEY_UNKNOWN: "?",
     LinkState.KEY_CHANGED: "⚠",
+    LinkState.LIMITED: "◌",
     LinkState.PAUSED: "‖",
 }
 
@@ -90,6 +93,8 @@ class TmuxSession(msgspec.Struct, frozen=True):
     windows: int | None = None
     ours: bool = True
     """On Wavedeck's own tmux server; False is the user's own."""
+    id: str | None = None
+    """tmux's own name for it (`$3`), which nobody can choose or change: the target of every command."""
 
     @property
     def run_id(self) -> str | None:
@@ -178,6 +183,9 @@ class HostView(msgspec.Struct, frozen=True):
         }
 
 
+GONE = 1 << 30
+"""In place of an attempt's number: its host has no such run any more."""
+
 MIRROR_FILE = "mirror.json"
 
 
@@ -211,8 +219,9 @@ class LinkRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     latency_ms: float | None = None
     skew_s: float | None = None
     heard: float | None = None
-    alive: dict[str, bool] = {}
-    """Run id -> whether its supervisor lives, as the agent last said."""
+    signs: dict[str, tuple[int, bool]] = {}
+    """Run id -> the attempt that the agent last spoke of, and whether its supervisor lives. What is not named here is
+    not known; a run that is there and was never started stands as attempt 0, one that is no longer there as `GONE`."""
 
 
 def read_mirror(run: Path) -> MirrorRecord | None:

@@ -61,6 +61,9 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     columns: list[str] = []
     """Journal keys of the loss table, in order; empty means every metric."""
     price_per_hour: float | None = None
+    """What the machine costs, where its user said so: the basis of a run's cost."""
+    gpus: list[int] = []
+    """Indices of the GPUs it was given; empty when nobody chose, or when it was to see none."""
     tags: list[str] = []
 
 

@@ -12,12 +12,14 @@ import shutil
 import sys
 import time
 import tomllib
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .config import Composed, compose
 from .errors import UsageError
+from .format import plain
+from .hosts import LOCAL
 from .manifest import Attempt, Manifest
 from .names import new_run_id
 from .provenance import git_state, package_versions, redact_argv
@@ -26,6 +28,8 @@ from .rundir import Home, RunDir
 
 PATTERNS_FILE = "patterns.toml"
 GRACE_S = (15.0, 10.0)
+NO_GPU = "none"
+"""What `--gpus` says for a run that is to see no GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,27 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run is to live when that is another machine. All paths are absolute and are there."""
+
+    host: str
+    runs: str
+    """The directory of its runs."""
+    python: str
+    """The interpreter that recipes run with."""
+    cwd: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    """What its trainer needs in its environment; it is saved with the attempt, so nothing secret."""
+    price_per_hour: float | None = None
+    run_id: str | None = None
+    """The id under which its code lies there already; None for a fresh one."""
+    code: Path | None = None
+    """The directory here whose code was pushed there; None when nothing was."""
+    words: tuple[str, ...] = ()
+    """Options of the command line that were given for this place."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wish:
     """A training that passed every check but was not given an id or a time yet: cheap enough for every key typed."""
 
@@ -60,6 +85,8 @@ class Wish:
     name: str | None
     tags: tuple[str, ...]
     equivalent: tuple[str, ...]
+    host: str = LOCAL
+    gpus: tuple[int, ...] | None = None
 
     @property
     def command_line(self) -> str:
@@ -75,8 +102,14 @@ def check_recipe(
     preset: str | None = None,
     name: str | None = None,
     tags: Sequence[str] = (),
+    host: str = LOCAL,
+    gpus: tuple[int, ...] | None = None,
 ) -> Wish:
     """Check what is wished for.
+
+    Parameters
+    ----------
+    gpus: indices of the GPUs it may use; none of them with `()`, all with None.
 
     Raises
     ------
@@ -86,8 +119,8 @@ def check_recipe(
         recipe.stage(stage)
     composed = compose(recipe, overrides, preset)
     target = f"{recipe.name}.{stage}" if stage else recipe.name
-    words = ("wavedeck", "run", target, *composed.arguments, *_common_words(name, tags))
-    return Wish(recipe, composed, stage, name, tuple(tags), words)
+    words = ("wavedeck", "run", target, *composed.arguments, *_common_words(name, tags), *_place_words(host, gpus))
+    return Wish(recipe, composed, stage, name, tuple(tags), words, host, gpus)
 
 
 def _common_words(name: str | None, tags: Sequence[str]) -> tuple[str, ...]:
@@ -95,16 +128,58 @@ def _common_words(name: str | None, tags: Sequence[str]) -> tuple[str, ...]:
     return (*named, *(word for tag in tags for word in ("--tag", tag)))
 
 
+def _place_words(host: str, gpus: Sequence[int] | None) -> tuple[str, ...]:
+    there = ("--host", host) if host != LOCAL else ()
+    chosen = () if gpus is None else ("--gpus", ",".join(map(str, gpus)) or NO_GPU)
+    return (*there, *chosen)
+
+
+def parse_gpus(text: str | None) -> tuple[int, ...] | None:
+    """`0,1` as indices; `none` is no GPU at all, and nothing said is all of them (None).
+
+    Raises
+    ------
+    UsageError: it is neither, or an index stands there twice.
+    """
+    if text is None or not text.strip():
+        return None
+    words = [word.strip() for word in text.split(",")]
+    if words == [NO_GPU]:
+        return ()
+    if not all(word.isascii() and word.isdecimal() and len(word) <= 3 for word in words):
+        raise UsageError(f"--gpus {plain(text, 80)} is no list of indices: write `--gpus 0,1`, or `--gpus none`.")
+    indices = tuple(int(word) for word in words)
+    if len(set(indices)) < len(indices):
+        raise UsageError(f"--gpus {plain(text, 80)} names a GPU twice.")
+    return indices
+
+
+def gpu_environment(gpus: Sequence[int] | None) -> dict[str, str]:
+    """The variables that show a program these GPUs only, counted as `nvidia-smi` counts them."""
+    if gpus is None:
+        return {}
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
+
+
 def plan_recipe(
-    home: Home, wish: Wish, *, taken: Collection[str] = (), host: str = "local", now: float | None = None
+    home: Home, wish: Wish, *, taken: Collection[str] = (), place: Place | None = None, now: float | None = None
 ) -> Plan:
-    """Give a checked wish its id, time and provenance. Asks git, so it belongs in a thread of the deck."""
+    """Give a checked wish its id, time and provenance. Asks git, so it belongs in a thread of the deck.
+
+    Parameters
+    ----------
+    place: where it is to run when that is another machine; git and package versions stay those of the code here.
+    """
+    if wish.host != (place.host if place else LOCAL):
+        raise UsageError(f"this training is wished for on {wish.host}: its environment there comes first.")
     recipe, composed = wish.recipe, wish.composed
     now = time.time() if now is None else now
     label = wish.name or recipe.name
-    run_id = new_run_id(label, now, taken)
-    cwd = str(Path.cwd())
-    argv = [sys.executable, "-P", "-m", "wavedeck.engine.pipeline", str(home.runs / run_id)]
+    run_id = (place.run_id if place else None) or new_run_id(label, now, taken)
+    here = str(Path.cwd())
+    cwd = place.cwd if place else here
+    python, runs = (place.python, place.runs) if place else (sys.executable, str(home.runs))
+    argv = [python, "-P", "-m", "wavedeck.engine.pipeline", f"{runs}/{run_id}"]
     manifest = Manifest(
         id=run_id,
         name=label,
@@ -116,15 +191,18 @@ def plan_recipe(
         command=argv,
         config=composed.resolved,
         signature=composed.signature,
-        host=host,
+        host=wish.host,
         cwd=cwd,
-        git=git_state(cwd),
+        git=git_state(here),
         packages=package_versions(),
         headline=recipe.headline,
         columns=list(recipe.columns),
+        price_per_hour=place.price_per_hour if place else None,
+        gpus=list(wish.gpus or ()),
         tags=list(wish.tags),
     )
-    attempt = Attempt(attempt=1, requested=now, argv=argv, cwd=cwd, grace_s=list(GRACE_S))
+    env = {**(place.env if place else {}), **gpu_environment(wish.gpus)}
+    attempt = Attempt(attempt=1, requested=now, argv=argv, cwd=cwd, env=env, grace_s=list(GRACE_S))
     return Plan(manifest, attempt, wish.equivalent)
 
 
@@ -136,10 +214,16 @@ def plan_command(
     patterns: Sequence[str] = (),
     tags: Sequence[str] = (),
     taken: Collection[str] = (),
-    host: str = "local",
+    gpus: tuple[int, ...] | None = None,
+    place: Place | None = None,
     now: float | None = None,
 ) -> Plan:
     """Plan the supervision of any program.
+
+    Parameters
+    ----------
+    gpus: indices of the GPUs it may use; none of them with `()`, all with None.
+    place: where it is to run when that is another machine; its program and directory were looked for there.
 
     Raises
     ------
@@ -148,38 +232,50 @@ def plan_command(
     if not argv:
         raise UsageError("there is no command: put it after `--`, as in `wavedeck exec -- python train.py`.")
     directory = (cwd or Path.cwd()).absolute()
-    if not directory.is_dir():
-        raise UsageError(f"{directory} is not a directory.")
-    _check_program(argv[0], directory)
+    if place is None:
+        if not directory.is_dir():
+            raise UsageError(f"{directory} is not a directory.")
+        check_program(argv[0], directory)
     check_patterns(patterns)
     now = time.time() if now is None else now
-    label = name or _command_label(argv)
-    run_id = new_run_id(label, now, taken)
+    label = name or command_label(argv)
+    run_id = (place.run_id if place else None) or new_run_id(label, now, taken)
+    code = place.code if place else directory
     manifest = Manifest(
         id=run_id,
         name=label,
         created=now,
         command=redact_argv(argv),
-        host=host,
-        cwd=str(directory),
-        git=git_state(str(directory)),
+        host=place.host if place else LOCAL,
+        cwd=place.cwd if place else str(directory),
+        git=git_state(str(code)) if code else None,
+        price_per_hour=place.price_per_hour if place else None,
+        gpus=list(gpus or ()),
         tags=list(tags),
     )
     attempt = Attempt(
         attempt=1,
         requested=now,
         argv=list(argv),
-        cwd=str(directory),
+        cwd=manifest.cwd or "/",
+        env={**(place.env if place else {}), **gpu_environment(gpus)},
         grace_s=list(GRACE_S),
         parse_console=True,
         patterns=list(patterns),
     )
-    place = ("--cwd", str(cwd)) if cwd else ()
-    words = ("wavedeck", "exec", *_common_words(name, tags), *place, "--", *manifest.command)
+    where = (*_place_words(manifest.host, gpus), *(place.words if place else ()))
+    where += ("--cwd", str(cwd)) if cwd else ()
+    words = ("wavedeck", "exec", *_common_words(name, tags), *where, "--", *manifest.command)
     return Plan(manifest, attempt, words)
 
 
-def _check_program(program: str, directory: Path) -> None:
+def check_program(program: str, directory: Path) -> None:
+    """Refuse a program that is not on this machine.
+
+    Raises
+    ------
+    UsageError: there is none, or it may not be executed.
+    """
     if os.sep in program:
         path = directory / program
         if not path.exists():
@@ -190,7 +286,7 @@ def _check_program(program: str, directory: Path) -> None:
         raise UsageError(f"there is no program {program!r} on the PATH.")
 
 
-def _command_label(argv: Sequence[str]) -> str:
+def command_label(argv: Sequence[str]) -> str:
     """The script's name rather than the interpreter's: `python -u train.py` is `train`, `python -m pkg.fit` is `fit`"""
     for before, word in zip(("", *argv), argv, strict=False):
         if before == "-m":

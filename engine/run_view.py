@@ -11,6 +11,7 @@ import msgspec
 
 from .checkpoints import CheckpointLine
 from .events import json_number
+from .hosts import LOCAL
 from .manifest import ExitRecord, Manifest, SupervisorRecord
 from .state import RunState
 from .summary import Notice
@@ -49,6 +50,16 @@ class RunView:
     notices: tuple[Notice, ...] = ()
     checkpoints: tuple[CheckpointLine, ...] = ()
     last_sign: float | None = None
+    host: str = LOCAL
+    """Where it runs: this machine, or the host it is a copy of."""
+    heard: float | None = None
+    """When its host was last heard, for a run of another host whose link is known."""
+    mirror_notices: tuple[str, ...] = ()
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether it lives on another host and is mirrored here."""
+        return self.host != LOCAL
 
     @property
     def name(self) -> str:
@@ -87,7 +98,8 @@ class RunView:
             "stage": manifest.stage if manifest else None,
             "preset": manifest.preset if manifest else None,
             "command": manifest.command if manifest else [],
-            "host": manifest.host if manifest else None,
+            "host": self.host,
+            "heard": self.heard,
             "created": self.created,
             "started": self.started,
             "ended": self.ended,

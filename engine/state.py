@@ -10,6 +10,7 @@ import signal
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .format import plain
 from .manifest import Attempt, ExitRecord, SupervisorRecord
 
 START_GRACE_S = 15.0
@@ -89,6 +90,8 @@ class Evidence:
     end_reason: str | None = None
     end_attempt: int | None = None
     """The attempt whose trainer wrote `end_reason`; one that dies at once leaves the reason of the one before."""
+    far: bool = False
+    """The run lives on another host: without an answer from there nothing is known that is not on record."""
 
 
 def derive_state(evidence: Evidence, now: float) -> RunState:
@@ -100,6 +103,8 @@ def derive_state(evidence: Evidence, now: float) -> RunState:
         told = evidence.end_attempt in (None, evidence.exit.attempt)
         return _ended(evidence.exit, evidence.end_reason if told else None)
     supervisor = evidence.supervisor
+    if evidence.far and evidence.alive is None:
+        return RunState.UNREACHABLE
     if supervisor is None or supervisor.attempt < attempt.attempt:
         return RunState.STARTING if now - attempt.requested < START_GRACE_S else RunState.VANISHED
     if evidence.alive is None:
@@ -131,7 +136,7 @@ def describe_end(exit_: ExitRecord | None) -> str:
     if exit_ is None:
         return ""
     if exit_.error:
-        return exit_.error
+        return plain(exit_.error)
     if exit_.signal is not None:
         try:
             name = signal.Signals(exit_.signal).name

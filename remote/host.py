@@ -187,7 +187,7 @@ class Host(Protocol):
         ...
 
     async def create_run(self, run_id: str, files: Mapping[str, bytes]) -> None:
-        """Create a run's directory on the host, whole or not at all; `files` are paths inside it (`attempts/0001.json`).
+        """Create a run's directory on the host, whole or not at all; `files` are paths inside it.
 
         Raises
         ------
@@ -219,8 +219,8 @@ class Host(Protocol):
     async def start_supervisor(self, run_dir: Path, attempt: Attempt, environ: Mapping[str, str]) -> Started:
         """Start the supervisor of an attempt whose record is in the run's directory, so that it outlives this process.
 
-        `run_dir` is the directory here; its name is the run's id. `environ` becomes the trainer's environment, on top of
-        the host's own for another host. It may hold secrets and never touches a command line.
+        `run_dir` is the directory here; its name is the run's id. `environ` becomes the trainer's environment, on top
+        of the host's own for another host. It may hold secrets and never touches a command line.
 
         Raises
         ------

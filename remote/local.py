@@ -10,31 +10,34 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from ..engine.errors import RunDirError
+from ..engine.hosts import LOCAL
 from ..engine.machine import MachineReading
-from ..engine.manifest import Attempt
-from . import tmux
+from ..engine.manifest import Attempt, SupervisorRecord, read_record
+from ..engine.rundir import Home, RunDir
+from . import run_folders, tmux
 from .host import (
     DEFAULT_TIMEOUT_S,
     OUTPUT_BYTES,
     CommandTimeout,
     Completed,
     HostError,
+    Living,
     OutputTooLarge,
     ProgramMissing,
     StartCut,
     Started,
-    last_line,
 )
+from .liveness import orphan, supervisors
 from .local_machine import LocalMachine
+from .starting import small_environment, start_in_tmux
 
 SUPERVISOR = Path(__file__).parent / "payload" / "supervisor.py"
 TAKE_S = 15.0
 """How long a supervisor may take to come up on a machine that is busy."""
-OLD_SESSION_S = 3.0
-_SERVER_NEEDS = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TMUX_TMPDIR", "LANG", "LC_ALL", "LC_CTYPE")
 
 
 class LocalHost:
@@ -43,15 +46,25 @@ class LocalHost:
     Parameters
     ----------
     python: interpreter for the supervisor, 3.8 or newer; this process's own by default.
+    home: where its runs are; this user's own by default.
     """
 
-    def __init__(self, python: str = sys.executable) -> None:
+    def __init__(self, python: str = sys.executable, home: Home | None = None) -> None:
         self._python = python
+        self._home = home
         self._machine: LocalMachine | None = None
 
     @property
     def name(self) -> str:
-        return "local"
+        return LOCAL
+
+    @property
+    def home(self) -> Home:
+        """Where its runs are."""
+        return self._home or Home.default()
+
+    def _run(self, run_id: str) -> RunDir:
+        return RunDir(self.home.runs / run_id)
 
     async def run(
         self,
@@ -61,6 +74,7 @@ class LocalHost:
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
         limit: int = OUTPUT_BYTES,
+        on_output: Callable[[bytes], None] | None = None,
     ) -> Completed:
         try:
             process = await asyncio.create_subprocess_exec(
@@ -76,7 +90,7 @@ class LocalHost:
             raise ProgramMissing(self.name, argv, getattr(error, "strerror", None) or str(error)) from error
         try:
             async with asyncio.timeout(timeout_s):
-                out, err = await _exchange(process, stdin, limit)
+                out, err = await _exchange(process, stdin, limit, on_output)
                 status = await process.wait()
         except TimeoutError:
             raise CommandTimeout(self.name, argv, timeout_s) from None
@@ -98,6 +112,29 @@ class LocalHost:
             self._machine.close()
             self._machine = None
 
+    async def create_run(self, run_id: str, files: Mapping[str, bytes]) -> None:
+        await asyncio.to_thread(run_folders.create, self.home, self._run(run_id), files)
+
+    async def place(self, run_id: str, name: str, data: bytes, *, exclusive: bool = False) -> bool:
+        return await asyncio.to_thread(run_folders.place, self._run(run_id), name, data, exclusive)
+
+    async def living(self, run_id: str) -> Living:
+        return await asyncio.to_thread(self._living, self._run(run_id))
+
+    def _living(self, run: RunDir) -> Living:
+        found = tuple((one.pid, one.attempt) for one in supervisors(run.path))
+        try:
+            record = read_record(run.supervisor, SupervisorRecord)
+        except RunDirError:
+            record = None
+        return Living(found, None if record is None or found else orphan(run.id, record))
+
+    async def discard(self, run_id: str) -> None:
+        await asyncio.to_thread(run_folders.discard, self.home, self._run(run_id))
+
+    def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+        return dict(environ)
+
     async def start_supervisor(self, run_dir: Path, attempt: Attempt, environ: Mapping[str, str]) -> Started:
         run_dir = run_dir.absolute()
         session = tmux.session_name(run_dir.name)
@@ -107,7 +144,7 @@ class LocalHost:
         try:
             note = await self._start_in_tmux(session, attempt, [*command, session])
             if note is not None:
-                (await self.run([*command, "--detach"], env=small_environment())).check()
+                (await self.run([*command, "--detach"], env=small_environment(os.environ))).check()
             await self._until_taken(handed_over, command)
         except BaseException as error:
             if withdraw(handed_over):
@@ -123,18 +160,7 @@ class LocalHost:
         argv = tmux.new_session_argv(session, attempt.columns, attempt.rows, command)
         if shutil.which(argv[0]) is None:
             return "tmux is not installed here: the run is safe without it, but cannot be attached to."
-        deadline = time.monotonic() + OLD_SESSION_S
-        try:
-            while True:
-                done = await self.run(argv, env=small_environment())
-                if done.status == 0:
-                    return None
-                if not tmux.may_pass(done.stderr.decode("utf-8", "replace")) or time.monotonic() > deadline:
-                    break
-                await asyncio.sleep(0.05)
-        except HostError as error:
-            return f"{error} The run was started without it and cannot be attached to."
-        return f"tmux refused ({last_line(done.stderr)}): the run was started without it and cannot be attached to."
+        return await start_in_tmux(self.run, argv, small_environment(os.environ))
 
     async def _until_taken(self, handed_over: Path, command: list[str]) -> None:
         """Wait until the supervisor has taken its environment: from then on nothing secret is in any file.
@@ -177,39 +203,20 @@ def withdraw(handed_over: Path) -> bool:
     return True
 
 
-def sweep_environments(run_dir: Path, before: int | None = None) -> None:
-    """Delete environments that launchers left which died; only when no supervisor can still come for them.
-
-    Parameters
-    ----------
-    before: leave those of this attempt and later ones alone.
-    """
-    for path in run_dir.glob("attempts/.env-*"):
-        number = path.name.removeprefix(".env-")
-        if before is None or not number.isdigit() or int(number) < before:
-            path.unlink(missing_ok=True)
-
-
-def small_environment() -> dict[str, str]:
-    """What tmux and the supervisor themselves need of this process's environment: nothing secret.
-
-    Nor, when a run launches another, that run's own identity: its leftovers are found by it.
-    """
-    return {key: os.environ[key] for key in _SERVER_NEEDS if key in os.environ}
-
-
 class _TooMuch(Exception):
     """A command printed more than was allowed."""
 
 
-async def _exchange(process: asyncio.subprocess.Process, stdin: bytes, limit: int) -> tuple[bytes, bytes]:
+async def _exchange(
+    process: asyncio.subprocess.Process, stdin: bytes, limit: int, on_output: Callable[[bytes], None] | None
+) -> tuple[bytes, bytes]:
     """Write `stdin`, read both outputs. Raises _TooMuch when one is longer than `limit`."""
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     out, err = bytearray(), bytearray()
     tasks = [
         asyncio.create_task(_write(process.stdin, stdin)),
-        asyncio.create_task(_read(process.stdout, out, limit)),
-        asyncio.create_task(_read(process.stderr, err, limit)),
+        asyncio.create_task(_read(process.stdout, out, limit, on_output)),
+        asyncio.create_task(_read(process.stderr, err, limit, on_output)),
     ]
     try:
         await asyncio.gather(*tasks)
@@ -226,9 +233,13 @@ async def _write(stream: asyncio.StreamWriter, data: bytes) -> None:
     stream.close()
 
 
-async def _read(stream: asyncio.StreamReader, into: bytearray, limit: int) -> None:
+async def _read(
+    stream: asyncio.StreamReader, into: bytearray, limit: int, on_output: Callable[[bytes], None] | None
+) -> None:
     while data := await stream.read(1 << 16):
         into += data
+        if on_output is not None:
+            on_output(data)
         if len(into) > limit:
             raise _TooMuch
 

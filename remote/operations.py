@@ -7,17 +7,18 @@ that says so, never a process that nobody knows of.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import secrets
 import shutil
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+
+import msgspec
 
 from ..engine.catalog import newest_attempt
 from ..engine.errors import RunDirError, UsageError, WavedeckError
-from ..engine.files import create_exclusive, write_atomic
+from ..engine.hosts import LOCAL, MIRROR_FILE, MirrorRecord, read_mirror
 from ..engine.manifest import (
     Attempt,
     ExitRecord,
@@ -32,15 +33,19 @@ from ..engine.manifest import (
 from ..engine.planning import plan_resume
 from ..engine.rundir import Home, RunDir
 from ..engine.state import START_GRACE_S
-from . import tmux
-from .host import Host, HostError, StartCut, Started
-from .liveness import alive, orphan, supervisors
-from .local import sweep_environments
+from . import run_folders, tmux
+from .host import Host, HostLost, LinkDown, Living, StartCut, Started
+from .liveness import alive
+from .mirror_files import forget_run
 from .payload.records import CUT_SHORT
 
 REPORT_S = 5.0
 """How long a launch waits for the supervisor to report."""
+FAR_REPORT_S = 15.0
+"""The same for another host, whose records arrive here through the mirror."""
 POLL_S = 0.05
+Probe = Callable[[str, SupervisorRecord], bool | None]
+"""Whether a run's supervisor lives; None while its host cannot be asked."""
 _starting: set[asyncio.Task[LaunchResult]] = set()
 """Launches and resumes under way; an event loop itself holds its tasks only weakly."""
 
@@ -78,11 +83,10 @@ async def launch(
     the run then exists and is failed, with the reason.
     """
     tmux.session_name(manifest.id)
-    home.ensure_writable()
     run = RunDir(home.runs / manifest.id)
 
     async def whole() -> LaunchResult:
-        await asyncio.to_thread(_create, home, run, manifest, attempt)
+        await _create(home, host, run, manifest, attempt)
         return await _start(host, run, attempt, environ)
 
     return await _uncut(whole())
@@ -104,17 +108,17 @@ async def resume(home: Home, host: Host, run: RunDir, environ: Mapping[str, str]
     if last is None:
         attempt = Attempt(attempt=1, requested=time.time(), argv=manifest.command, cwd=manifest.cwd or "/")
     else:
-        await asyncio.to_thread(_refuse_alive, run, last, "stop it first")
+        _refuse_alive(run, last, await host.living(run.id), "stop it first")
         attempt = plan_resume(run, manifest, last)
 
     async def whole() -> LaunchResult:
-        await asyncio.to_thread(_create_attempt, run, attempt)
+        await _create_attempt(host, run, attempt)
         return await _start(host, run, attempt, environ)
 
     return await _uncut(whole())
 
 
-def request_stop(run: RunDir) -> StopRequest:
+async def request_stop(host: Host, run: RunDir) -> StopRequest:
     """Ask a run to save and end. Returns at once; the supervisor sees it within a quarter of a second and escalates.
 
     It needs no manifest, and where other records are damaged the supervisor's own process says which attempt it runs.
@@ -122,33 +126,41 @@ def request_stop(run: RunDir) -> StopRequest:
     Raises
     ------
     UsageError: the run has ended, or was never started. RunDirError: its records are damaged and nothing of it lives.
+    HostUnreachable: its host does not answer, so it was not asked.
     """
+    living = await host.living(run.id)
     try:
-        number = _stoppable(run)
+        number = _stoppable(run, living)
     except RunDirError:
-        living = [found.attempt for found in supervisors(run.path) if found.attempt is not None]
-        if not living:
+        attempts = [number for _, number in living.supervisors if number is not None]
+        if not attempts:
             raise
-        number = max(living)
+        number = max(attempts)
+    number = max([number, *(attempt for _, attempt in living.supervisors if attempt is not None)])
     request = StopRequest(number, time.time())
-    write_record(run.stop, request)
+    await host.place(run.id, run.stop.name, encode(request))
     return request
 
 
-def _stoppable(run: RunDir) -> int:
+def _stoppable(run: RunDir, living: Living) -> int:
     """The attempt that runs or is about to."""
     attempt = newest_attempt(run)
     if attempt is None:
         raise UsageError(f"{run.id} was never started.")
-    if _ended(run, attempt) is not None:
+    ended = _ended(run, attempt)
+    if _newer(living, ended):
+        return attempt.attempt  # resumed from elsewhere; its records are not here yet
+    if ended is not None:
         raise UsageError(f"{run.id} has ended already.")
-    if _process_state(run, attempt) == "gone":
+    if _process_state(run, attempt, living) == "gone":
         raise UsageError(f"{run.id} has no process any more: there is nothing to stop.")
     return attempt.attempt
 
 
-async def wait_ended(run: RunDir, timeout: float | None = None) -> ExitRecord | None:
+async def wait_ended(run: RunDir, timeout: float | None = None, probe: Probe = alive) -> ExitRecord | None:
     """Wait until the newest attempt has ended; its exit record, or None when it vanished without one.
+
+    While `probe` cannot tell (None: its host does not answer) the waiting goes on.
 
     Raises
     ------
@@ -159,7 +171,7 @@ async def wait_ended(run: RunDir, timeout: float | None = None) -> ExitRecord | 
         attempt = newest_attempt(run)
         if attempt is None:
             return None
-        gone = _process_state(run, attempt) == "gone"
+        gone = _is_gone(run, attempt, probe)
         ended = _ended(run, attempt)
         if ended is not None or gone:
             return ended
@@ -169,71 +181,104 @@ async def wait_ended(run: RunDir, timeout: float | None = None) -> ExitRecord | 
 
 
 def attach_argv(run: RunDir) -> list[str]:
-    """The command that takes over the terminal and shows the run's own until the user detaches.
+    """The command that takes over the terminal and shows the run's own until the user detaches, on this machine.
+
+    Raises
+    ------
+    UsageError: the run has ended or has not begun, or runs without tmux.
+    """
+    session = session_of(run)
+    if shutil.which("tmux") is None:
+        raise UsageError(f"tmux is not installed here: use `wavedeck logs -f {run.id}`.")
+    return tmux.attach_argv(session)
+
+
+def session_of(run: RunDir) -> str:
+    """The tmux session a run's terminal is in, on whichever host.
 
     Raises
     ------
     UsageError: the run has ended or has not begun, or runs without tmux.
     """
     attempt = newest_attempt(run)
-    if attempt is None or _ended(run, attempt) is not None or _process_state(run, attempt) == "gone":
+    far = read_mirror(run.path) is not None
+    if attempt is None or _ended(run, attempt) is not None or (not far and _is_gone(run, attempt, alive)):
         raise UsageError(f"{run.id} is not running: `wavedeck logs {run.id}` shows what it printed.")
     supervisor = read_record(run.supervisor, SupervisorRecord)
     if supervisor is None or supervisor.attempt < attempt.attempt:
         raise UsageError(f"{run.id} is still starting: try again in a moment.")
     if supervisor.session is None:
         raise UsageError(f"{run.id} runs without tmux and has no terminal: use `wavedeck logs -f {run.id}`.")
-    if shutil.which("tmux") is None:
-        raise UsageError(f"tmux is not installed here: use `wavedeck logs -f {run.id}`.")
-    return tmux.attach_argv(supervisor.session)
+    return tmux.valid_name(supervisor.session)
 
 
-async def remove(home: Home, run: RunDir) -> None:
-    """Delete a run for good.
+async def remove(home: Home, host: Host, run: RunDir) -> None:
+    """Delete a run for good: on its host, and the copy of it here.
 
     It is renamed out of the runs first, so an interrupted removal leaves rubbish in the trash, which the next one
     clears, and never half a run. Where its records are damaged, the process table alone says whether it lives.
 
     Raises
     ------
-    UsageError: it is still alive. WavedeckError: it cannot be moved away.
+    UsageError: it is still alive. WavedeckError: it cannot be moved away. HostUnreachable: its host does not answer.
     """
-    await asyncio.to_thread(_refuse_to_remove, run)
-    await asyncio.to_thread(_discard, home, run)
-
-
-def _refuse_to_remove(run: RunDir) -> None:
+    living = await host.living(run.id)
     advice = "stop it before deleting it"
     try:
         attempt = newest_attempt(run)
         if attempt is not None:
-            _refuse_alive(run, attempt, advice)
+            _refuse_alive(run, attempt, living, advice)
     except RunDirError:
-        if supervisors(run.path):
+        if living.supervisors:
             raise _still_running(run, advice) from None
+    if host.name == LOCAL:
+        await host.discard(run.id)
+        return
+    with contextlib.suppress(UsageError):  # it is gone there already
+        await host.discard(run.id)
+    await asyncio.to_thread(forget_run, home, host.name, run.id)
+    await asyncio.to_thread(run_folders.discard, home, run)
 
 
-def _create(home: Home, run: RunDir, manifest: Manifest, attempt: Attempt) -> None:
-    """Make the directory under a hidden name and rename it when it is whole: no reader sees half a run."""
-    if run.path.exists():
-        raise UsageError(f"there is a run {run.id} already.")
-    hidden = RunDir(home.runs / f".{run.id}.{secrets.token_hex(4)}.new")
+async def remove_copy(home: Home, run: RunDir) -> None:
+    """Delete the copy of a run whose host is gone for good; should the host come back, the run stays forgotten.
+
+    Raises
+    ------
+    UsageError: it is no copy.
+    """
+    mirror = read_mirror(run.path)
+    if mirror is None:
+        raise UsageError(f"{run.id} is a run of this machine: delete it with `wavedeck rm {run.id}`.")
+    await asyncio.to_thread(forget_run, home, mirror.host, run.id)
+    await asyncio.to_thread(run_folders.discard, home, run)
+
+
+async def _create(home: Home, host: Host, run: RunDir, manifest: Manifest, attempt: Attempt) -> None:
+    """The run's directory on its host, and first the copy here: whatever happens next, the launch is on record."""
+    files = {run.manifest.name: encode(manifest), f"attempts/{attempt.attempt:04d}.json": encode(attempt)}
+    if host.name == LOCAL:
+        await host.create_run(run.id, files)
+        return
+    mirror = msgspec.json.encode(MirrorRecord(host=host.name))
+    await asyncio.to_thread(run_folders.create, home, run, {**files, MIRROR_FILE: mirror})
     try:
-        hidden.attempts.mkdir(parents=True, mode=0o700)
-        hidden.checkpoints.mkdir()
-        write_atomic(hidden.manifest, encode(manifest))
-        create_exclusive(hidden.attempt(attempt.attempt), encode(attempt))
-        hidden.path.rename(run.path)
-    except OSError as error:
-        shutil.rmtree(hidden.path, ignore_errors=True)
-        raise WavedeckError(f"{run.path} cannot be created: {error.strerror}.") from error
+        await host.create_run(run.id, files)
+    except HostLost:
+        raise  # it may be there: the mirror finds out
+    except BaseException:
+        await asyncio.to_thread(run_folders.discard, home, run)
+        raise
 
 
-def _create_attempt(run: RunDir, attempt: Attempt) -> None:
-    run.attempts.mkdir(mode=0o700, exist_ok=True)
-    if not create_exclusive(run.attempt(attempt.attempt), encode(attempt)):
+async def _create_attempt(host: Host, run: RunDir, attempt: Attempt) -> None:
+    name, data = f"attempts/{attempt.attempt:04d}.json", encode(attempt)
+    if not await host.place(run.id, name, data, exclusive=True):
         raise UsageError(f"{run.id} was resumed by somebody else a moment ago: `wavedeck show {run.id}` shows it.")
-    sweep_environments(run.path, before=attempt.attempt)
+    if host.name != LOCAL:
+        await asyncio.to_thread(run_folders.place, run, name, data, False)
+    else:
+        await asyncio.to_thread(run_folders.sweep_environments, run.path, attempt.attempt)
 
 
 async def _uncut(start: Coroutine[None, None, LaunchResult]) -> LaunchResult:
@@ -246,19 +291,24 @@ async def _uncut(start: Coroutine[None, None, LaunchResult]) -> LaunchResult:
 
 async def _start(host: Host, run: RunDir, attempt: Attempt, environ: Mapping[str, str] | None) -> LaunchResult:
     try:
-        started = await host.start_supervisor(run.path, attempt, dict(os.environ) if environ is None else environ)
-    except (HostError, OSError) as error:
-        await asyncio.to_thread(_record_failure, run, attempt, str(error))
+        started = await host.start_supervisor(
+            run.path, attempt, host.environment(dict(os.environ) if environ is None else environ)
+        )
+    except LinkDown:
+        raise  # whether it was started is not known: its host tells once it answers
+    except (WavedeckError, OSError, ValueError) as error:
+        await _record_failure(host, run, attempt, str(error))
         raise
     except StartCut:
-        _record_failure(run, attempt, CUT_SHORT)
+        await _record_failure(host, run, attempt, CUT_SHORT)
         raise
-    return await _report(run, attempt, started)
+    return await _report(host, run, attempt, started)
 
 
-async def _report(run: RunDir, attempt: Attempt, started: Started) -> LaunchResult:
+async def _report(host: Host, run: RunDir, attempt: Attempt, started: Started) -> LaunchResult:
     """Wait for the supervisor's first word. Silence is no failure: a busy machine may need longer."""
-    deadline = time.monotonic() + REPORT_S
+    limit = REPORT_S if host.name == LOCAL else FAR_REPORT_S
+    deadline = time.monotonic() + limit
     while True:
         ended = _ended(run, attempt)
         supervisor = read_record(run.supervisor, SupervisorRecord)
@@ -270,14 +320,19 @@ async def _report(run: RunDir, attempt: Attempt, started: Started) -> LaunchResu
         await asyncio.sleep(0.02)
     notice = started.note
     if late and ended is None and supervisor is None:
-        notice = f"the supervisor has not reported within {REPORT_S:g} s: `wavedeck show {run.id}` tells when it has."
+        notice = f"the supervisor has not reported within {limit:g} s: `wavedeck show {run.id}` tells when it has."
     return LaunchResult(run, attempt.attempt, started.session, notice, supervisor, ended)
 
 
-def _record_failure(run: RunDir, attempt: Attempt, reason: str) -> None:
+async def _record_failure(host: Host, run: RunDir, attempt: Attempt, reason: str) -> None:
     """The launcher writes the exit record of an attempt that no supervisor will ever write one for."""
     record = ExitRecord(attempt.attempt, time.time(), started=attempt.requested, exit_code=127, error=reason)
-    write_record(run.exit, record)
+    if host.name == LOCAL:
+        write_record(run.exit, record)  # no await: a cancellation leaves a record as well
+        return
+    await asyncio.to_thread(write_record, run.exit, record)
+    with contextlib.suppress(WavedeckError):
+        await host.place(run.id, run.exit.name, encode(record))
 
 
 def _ended(run: RunDir, attempt: Attempt) -> ExitRecord | None:
@@ -285,50 +340,46 @@ def _ended(run: RunDir, attempt: Attempt) -> ExitRecord | None:
     return record if record is not None and record.attempt >= attempt.attempt else None
 
 
-def _process_state(run: RunDir, attempt: Attempt) -> str:
+def _process_state(run: RunDir, attempt: Attempt, living: Living) -> str:
     """`alive`, `starting` or `gone`, whatever the exit record says."""
     supervisor = read_record(run.supervisor, SupervisorRecord)
+    if any(number is None or number >= attempt.attempt for _, number in living.supervisors):
+        return "alive" if supervisor is not None and supervisor.attempt >= attempt.attempt else "starting"
     if supervisor is None or supervisor.attempt < attempt.attempt:
         return "starting" if time.time() - attempt.requested < START_GRACE_S else "gone"
-    return "alive" if alive(run.id, supervisor) else "gone"
+    return "gone"
 
 
-def _refuse_alive(run: RunDir, attempt: Attempt, advice: str) -> None:
+def _is_gone(run: RunDir, attempt: Attempt, probe: Probe) -> bool:
+    """Whether nothing of an attempt lives any more, as far as `probe` can tell; cheap enough for polling."""
+    supervisor = read_record(run.supervisor, SupervisorRecord)
+    if supervisor is None or supervisor.attempt < attempt.attempt:
+        return time.time() - attempt.requested >= START_GRACE_S and read_mirror(run.path) is None
+    return probe(run.id, supervisor) is False
+
+
+def _refuse_alive(run: RunDir, attempt: Attempt, living: Living, advice: str) -> None:
     """Raise UsageError when any process of the run lives, or may be about to.
 
     A supervisor may come up long after its launch was killed, on a busy machine: it has no record then.
     """
     ended = _ended(run, attempt)
-    state = _process_state(run, attempt)
-    if state == "alive" and ended is None:
+    state = _process_state(run, attempt, living)
+    if _newer(living, ended) or (state == "alive" and ended is None):
         raise _still_running(run, advice)
-    if ended is None and (state == "starting" or supervisors(run.path)):
+    if ended is None and (state == "starting" or living.supervisors):
         raise UsageError(f"{run.id} is just starting: try again in a moment.")
-    supervisor = read_record(run.supervisor, SupervisorRecord)
-    left = None if supervisor is None or ended is not None else orphan(run.id, supervisor)
-    if left is not None:
-        raise UsageError(f"the trainer of {run.id} outlived its supervisor: end process {left} first (`kill {left}`).")
+    if living.orphan is not None and ended is None:
+        raise UsageError(
+            f"the trainer of {run.id} outlived its supervisor: "
+            f"end process {living.orphan} first (`kill {living.orphan}`)."
+        )
+
+
+def _newer(living: Living, ended: ExitRecord | None) -> bool:
+    """Whether an attempt lives after the one whose end is known: records of another host may be behind."""
+    return ended is not None and any(number is not None and number > ended.attempt for _, number in living.supervisors)
 
 
 def _still_running(run: RunDir, advice: str) -> UsageError:
     return UsageError(f"{run.id} is still running: {advice} with `wavedeck stop {run.id}`.")
-
-
-def _discard(home: Home, run: RunDir) -> None:
-    home.trash.mkdir(parents=True, exist_ok=True)
-    try:
-        sweep_environments(run.path)
-        run.path.rename(home.trash / f"{run.id}.{secrets.token_hex(4)}")
-    except FileNotFoundError:
-        raise UsageError(f"there is no run {run.id} any more.") from None
-    except OSError as error:
-        raise WavedeckError(f"{run.id} cannot be deleted: {error.strerror}.") from error
-    for leftover in home.trash.iterdir():
-        _delete(leftover)
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -45,14 +45,30 @@ async def shoot(name: str, keys: tuple[str, ...]) -> None:
         (OUT / f"{name}.svg").write_text(app.export_screenshot(title=f"wavedeck · {name}"))
 
 
+async def shoot_hosts() -> None:
+    """The machines, with recorded readings: nobody has eight GPUs at hand."""
+    import time
+
+    from wavedeck.tests.app.hosts_deck import hosts_deck
+    from wavedeck.tests.fakes.hosts import AWAY, BUSY, CPU_ONLY, NOW
+
+    time.time = lambda: NOW  # type: ignore[assignment]
+
+    async with hosts_deck(BUSY, AWAY, CPU_ONLY, size=SIZE) as pilot:
+        await pilot.press("down", "enter")
+        await settle(pilot)
+        (OUT / "hosts.svg").write_text(pilot.app.export_screenshot(title="wavedeck · hosts"))
+
+
 def main() -> int:
     """All pictures, or those named on the command line."""
-    if not Home.default().runs.is_dir() or not any(Home.default().runs.iterdir()):
+    runs = Home.default().runs
+    if sys.argv[1:] != ["hosts"] and not (runs.is_dir() and any(runs.iterdir())):
         print("no runs to show: run `wavedeck demo --headless` first", file=sys.stderr)
         return 1
     OUT.mkdir(parents=True, exist_ok=True)
-    for name in sys.argv[1:] or SHOTS:
-        asyncio.run(shoot(name, SHOTS[name]))
+    for name in sys.argv[1:] or (*SHOTS, "hosts"):
+        asyncio.run(shoot_hosts() if name == "hosts" else shoot(name, SHOTS[name]))
         print(f"docs/screenshots/{name}.svg")
     return 0
 

@@ -54,6 +54,9 @@ class ChartGrid(Vertical):
         Binding("escape", "back", "Back", show=False, id="charts.back", tooltip="All charts, then no filter"),
     ]
 
+    CHART: ClassVar[type[LineChart]] = LineChart
+    """What draws one chart."""
+
     empty: reactive[str] = reactive("no metrics yet")
     """Said while there is nothing to draw."""
     pattern: reactive[str] = reactive("")
@@ -161,7 +164,7 @@ class ChartGrid(Vertical):
         self._say(len(groups), pages)
 
     def _new_chart(self) -> LineChart:
-        chart = LineChart()
+        chart = self.CHART()
         for name, value in self._shared.items():
             chart.set_reactive(getattr(LineChart, name), value)
         for name in (*SHARED, "crosshair"):

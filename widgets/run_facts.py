@@ -11,6 +11,7 @@ from ..engine import format as fmt
 from ..engine.names import tail
 from ..engine.run_view import RunView
 from ..engine.state import RunState, describe_end
+from .host_words import coarse
 from .palette import Palette
 from .runs_table import bar
 
@@ -21,8 +22,12 @@ def headline(view: RunView, palette: Palette, width: int) -> Text:
     """One line: state, name, progress bar, rate, ETA, best."""
     text = Text()  # no base style: the state's colour is the state's alone
     text.append(f"{view.state.mark} {view.state}", style=palette.state(view.state))
+    if view.state is RunState.UNREACHABLE and view.heard is not None:
+        text.append(f" · heard {coarse(time.time() - view.heard)} ago", style=palette.state(view.state))
     text.append(f"  {tail(view.id)}", style=Style(bold=True))
     text.append(f"  {fmt.plain(view.what, 30)}", style=palette.muted)
+    if view.is_copy:
+        text.append(f"  on {fmt.plain(view.host, 40)}", style=palette.muted)
     if view.attempt and view.attempt > 1:
         text.append(f"  attempt {view.attempt}", style=palette.muted)
     for part in _numbers(view, palette):
@@ -77,9 +82,19 @@ def _trouble(view: RunView, palette: Palette, now: float) -> Text | None:
     if view.state is RunState.VANISHED:
         words = "no process and no exit record: the machine rebooted or the supervisor was killed. r resumes."
         return Text(words, style=palette.bad)
+    if view.state is RunState.UNREACHABLE:
+        return Text(unreachable_words(view, now), style=palette.warn)
     if view.state is RunState.STALLED:
         return Text(f"alive, but silent for {fmt.duration(now - (view.last_sign or now))}", style=palette.warn)
     return None
+
+
+def unreachable_words(view: RunView, now: float) -> str:
+    """Who does not answer, and how old the picture is."""
+    who = fmt.plain(view.host, 40) if view.is_copy else "its host"
+    since = view.heard or view.last_sign
+    age = f", from {coarse(now - since)} ago" if since is not None else ""
+    return f"{who} does not answer: this is the last known picture{age}. The training may well go on there (h: hosts)"
 
 
 def _alert(view: RunView, palette: Palette) -> Text | None:

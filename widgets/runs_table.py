@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from rich.style import Style
@@ -14,6 +15,7 @@ from ..engine import format as fmt
 from ..engine.names import tail
 from ..engine.run_view import RunView
 from ..engine.state import RunState
+from .host_words import coarse
 from .live_table import Column, LiveTable, Row
 from .palette import Palette
 from .sparkline import sparkline
@@ -72,21 +74,43 @@ class RunsTable(LiveTable):
     def _rebuild(self) -> None:
         palette, now = Palette.of(self.app), time.time()
         words = self.needle.lower().split()
+        self.set_columns(columns_for(self._views))
         rows = [_row(view, palette, now) for view in reversed(self._views)]
         self.show_rows([row for row in rows if all(word in row.search for word in words)])
+
+
+def columns_for(views: Sequence[RunView]) -> tuple[Column, ...]:
+    """Room for the age of what cannot be reached; with runs of several machines the host is what tells them apart."""
+    columns = list(RunsTable.COLUMNS)
+    titles = [column.title for column in columns]
+    if any(view.state is RunState.UNREACHABLE for view in views):
+        columns[0] = replace(columns[0], width=17)
+    if any(view.is_copy for view in views):
+        place = titles.index("HOST")
+        columns[place] = replace(columns[place], width=min(14, max(7, *(len(view.host) for view in views))), rank=2)
+    return tuple(columns)
+
+
+def _state(view: RunView, palette: Palette, now: float) -> Text:
+    """Mark and word; `? unreachable 3m` tells how old the picture is."""
+    text = Text(f"{view.state.mark} {view.state}", style=palette.state(view.state))
+    since = view.heard or view.last_sign
+    if view.state is RunState.UNREACHABLE and since is not None:
+        text.append(f" {coarse(now - since)}")
+    return text
 
 
 def _row(view: RunView, palette: Palette, now: float) -> Row:
     manifest = view.manifest
     tags = " ".join(manifest.tags) if manifest else ""
-    search = f"{view.id} {view.name} {view.what} {view.state} {manifest.host if manifest else ''} {tags}".lower()
+    search = f"{view.id} {view.name} {view.what} {view.state} {view.host} {tags}".lower()
     name = Text(tail(view.id), style=Style(bold=True))
     if view.name and view.name != view.what.split(".")[0]:
         name.append(f" {fmt.plain(view.name, 40)}", style=palette.muted)
     return Row(
         view.id,
         (
-            Text(f"{view.state.mark} {view.state}", style=palette.state(view.state)),
+            _state(view, palette, now),
             name,
             fmt.plain(view.what, 30),
             fmt.count(view.step),
@@ -96,7 +120,7 @@ def _row(view: RunView, palette: Palette, now: float) -> Row:
             sparkline(view.spark, 14),
             _best(view),
             fmt.money(view.cost) if view.cost is not None else "",
-            fmt.plain(manifest.host, 12) if manifest else "",
+            fmt.plain(view.host, 14),
             _age(view, now),
         ),
         search,

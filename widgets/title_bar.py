@@ -1,25 +1,31 @@
-"""The top line of every screen: where we are, what is going on, how the machine is."""
+"""The top line of every screen: where we are, what is going on, how the machines are."""
 
 from __future__ import annotations
+
+import time
 
 from rich.style import Style
 from rich.text import Text
 from textual.reactive import reactive
+from textual.timer import Timer
 from textual.widget import Widget
 
 from ..engine import format as fmt
+from ..engine.hosts import HostView, LinkState
 from ..engine.machine import MachineReading
+from .host_words import link_style
 from .palette import Palette
 
 GAUGE = "▁▂▃▄▅▆▇█"
 
 
 class TitleBar(Widget):
-    """One line: name and place on the left, the machine on the right; what does not fit is left out, never wrapped.
+    """One line: name and place on the left, the machines on the right; what does not fit is left out, never wrapped.
 
     Reactives
     ---------
-    place: the screen's title. note: what matters most now. reading: newest machine reading, or None.
+    place: the screen's title. note: what matters most now. reading: newest machine reading, or None. hosts: the other
+    machines; their links come before the gauges of this one.
     """
 
     DEFAULT_CSS = """
@@ -30,9 +36,21 @@ class TitleBar(Widget):
     note: reactive[str] = reactive("")
     reading: reactive[MachineReading | None] = reactive(None)
 
+    hosts: reactive[tuple[HostView, ...]] = reactive(())
+
     def __init__(self, place: str, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.set_reactive(TitleBar.place, place)
+        self._countdown: Timer | None = None
+
+    def watch_hosts(self) -> None:
+        """A second hand runs only while something is counted down."""
+        waiting = any(view.link is LinkState.RECONNECTING for view in self.hosts)
+        if waiting and self._countdown is None:
+            self._countdown = self.set_interval(1.0, self.refresh)
+        elif not waiting and self._countdown is not None:
+            self._countdown.stop()
+            self._countdown = None
 
     def render(self) -> Text:
         """Left and right part with the gap between them."""
@@ -43,9 +61,39 @@ class TitleBar(Widget):
         if self.note:
             left.append(f"  {self.note}", style=palette.muted)
         left.truncate(width, overflow="ellipsis")
-        right = machine_text(self.reading, palette, width - left.cell_len - 2)
+        right = hosts_text(self.hosts, palette, width - left.cell_len - 2, time.time())
+        machine = machine_text(self.reading, palette, width - left.cell_len - right.cell_len - (4 if right else 2))
+        if right and machine:
+            right.append("  ")
+        right.append_text(machine)
         left.append(" " * max(0, width - left.cell_len - right.cell_len))
         return left + right
+
+
+def hosts_text(views: tuple[HostView, ...], palette: Palette, width: int, now: float) -> Text:
+    """`gpu1 ● gpu2 ↻4s`; where not all fit into `width`, those in trouble and how many more there are."""
+    views = tuple(view for view in views if not view.is_local)
+    whole = Text(" ").join(_link_part(view, palette, now) for view in views)
+    if whole.cell_len <= width:
+        return whole
+    ranked = sorted(views, key=lambda view: (not view.link.needs_user, view.link is LinkState.CONNECTED))
+    for kept in range(len(ranked) - 1, 0, -1):
+        parts = [_link_part(view, palette, now) for view in ranked[:kept]]
+        some = Text(" ").join([*parts, Text(f"+{len(ranked) - kept}", style=palette.muted)])
+        if some.cell_len <= width:
+            return some
+    return Text()
+
+
+def _link_part(view: HostView, palette: Palette, now: float) -> Text:
+    part = Text().append(f"{fmt.plain(view.name, 16)} ", style=palette.muted)
+    return part.append(_link_sign(view, now), style=link_style(view.link, palette))
+
+
+def _link_sign(view: HostView, now: float) -> str:
+    if view.link is LinkState.RECONNECTING and view.retry_at is not None:
+        return f"{view.link.mark}{max(0, round(view.retry_at - now))}s"
+    return view.link.mark
 
 
 def machine_text(reading: MachineReading | None, palette: Palette, width: int) -> Text:

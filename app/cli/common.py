@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +15,7 @@ from ...engine.rundir import Home, RunDir
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ...engine.catalog import Catalog
+    from ...engine.catalog import Catalog, Far
     from ...engine.run_view import RunView
 
 
@@ -54,12 +57,27 @@ RunArgument = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
 
 
-def catalog() -> Catalog:
-    """The catalog of this user's home."""
+OfflineOption = Annotated[
+    bool, typer.Option("--offline", help="Do not ask other hosts: show the copies here as they are.")
+]
+
+
+def catalog(far: Far | None = None) -> Catalog:
+    """The catalog of this user's home; what other processes know about other hosts is asked of their records."""
     from ...engine.catalog import Catalog
     from ...remote.liveness import alive
 
-    return Catalog(Home.default(), alive)
+    home = Home.default()
+    if far is None:
+        far = partial(_recorded, home)
+    return Catalog(home, alive, far=far)
+
+
+def _recorded(home: Home, host: str, run_id: str, attempt: int) -> tuple[bool | None, float | None]:
+    """Imports the links only when a run of another host is there."""
+    from ...remote.far import far_sign
+
+    return far_sign(home)(host, run_id, attempt)
 
 
 def find(run: str) -> tuple[Catalog, RunDir]:
@@ -68,14 +86,37 @@ def find(run: str) -> tuple[Catalog, RunDir]:
     return runs, runs.resolve(run)
 
 
-def look(run: str) -> RunView:
+def look(run: str, offline: bool = False) -> RunView:
     """The current view of the run that the user means; an unreadable run is a usage error."""
     from ...engine.catalog import refuse_unreadable
 
+    with following(run, offline) as (runs, directory, _):
+        view = refuse_unreadable(runs.view(directory))
+        runs.save_cache()
+        return view
+
+
+@contextmanager
+def following(
+    run: str, offline: bool = False, *, long: bool = False
+) -> Iterator[tuple[Catalog, RunDir, Callable[[], None]]]:
+    """The run that the user means, up to date; call the third to narrate what becomes of its host.
+
+    A run of this machine and one that has ended cost nothing; nor does one that another process mirrors, for a verb
+    that only looks. A `long` one connects all the same, and mirrors itself once the other process is gone.
+    """
+    from ...engine.state import RunState
+
     runs, directory = find(run)
-    view = refuse_unreadable(runs.view(directory))
-    runs.save_cache()
-    return view
+    view = runs.view(directory)
+    known = not view.state.active or (view.state is not RunState.UNREACHABLE and not long)
+    if offline or not view.is_copy or known:
+        yield runs, directory, lambda: None
+        return
+    from .places import near
+
+    with near(runs.home, [view.host], run=directory) as place:
+        yield catalog(place.far), directory, place.tell
 
 
 def print_json(value: Any) -> None:
@@ -86,8 +127,9 @@ def print_json(value: Any) -> None:
 
 
 def say(text: str) -> None:
-    """Narration on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Narration on stderr; what it quotes from elsewhere loses its control characters."""
+    clean = "".join(char if char.isprintable() or char == "\n" else "·" for char in text)
+    print(clean, file=sys.stderr, flush=True)
 
 
 def out() -> Console:

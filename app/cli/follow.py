@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,8 +17,13 @@ PIECE = 16 * 1024
 """Fed at once: it cannot hold more lines than the log keeps."""
 
 
-def follow_console(runs: Catalog, run: RunDir, *, follow: bool, lines: int, raw: bool) -> None:
-    """Write the run's console to stdout; with `follow`, until the run has ended and every byte is out."""
+def follow_console(
+    runs: Catalog, run: RunDir, *, follow: bool, lines: int, raw: bool, tell: Callable[[], None] = lambda: None
+) -> None:
+    """Write the run's console to stdout; with `follow`, until the run has ended and every byte is out.
+
+    `tell` is called while waiting: it narrates what becomes of the run's host.
+    """
     printer = _RawPrinter(run, lines) if raw else _LinePrinter(run, lines)
     ended = False
     while True:
@@ -26,6 +32,7 @@ def follow_console(runs: Catalog, run: RunDir, *, follow: bool, lines: int, raw:
             break
         if not printed:
             ended = not runs.view(run).state.active
+            tell()
             if not ended:
                 time.sleep(POLL_S)
     sys.stdout.flush()

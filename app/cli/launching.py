@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...engine.errors import ExitCode, UsageError
+from ...engine.hosts import LOCAL
 from ...engine.rundir import Home
 from .common import JsonOption, RunArgument, catalog, complete_recipe, find, print_json, say
+from .hosts import complete_host
+from .places import at
 
 if TYPE_CHECKING:
     from ...engine.planning import Plan
+    from .places import Place
 
 NameOption = Annotated[str | None, typer.Option("--name", help="What to call the run.")]
 DetachOption = Annotated[
@@ -26,6 +30,17 @@ DetachOption = Annotated[
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan, start nothing.")]
 TagOption = Annotated[list[str] | None, typer.Option("--tag", help="A word to find the run by; may be repeated.")]
+
+
+HostOption = Annotated[
+    str | None,
+    typer.Option(
+        "--host", help="Where: a host of hosts.toml or an alias of ~/.ssh/config.", autocompletion=complete_host
+    ),
+]
+GpusOption = Annotated[
+    str | None, typer.Option("--gpus", help="Which GPUs it may use, as `0,1`; `none` for no GPU. All by default.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -47,28 +62,52 @@ def run(
         str | None, typer.Option("--preset", help="The baseline, but: see `wavedeck recipes NAME`.")
     ] = None,
     name: NameOption = None,
+    host: HostOption = None,
+    gpus: GpusOption = None,
     tag: TagOption = None,
     detach: DetachOption = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a recipe: `wavedeck run sousa data=tiny training.lr=1e-3`."""
-    from ...engine.planning import check_recipe, plan_recipe
+    from ...engine.planning import check_recipe, parse_gpus, plan_recipe
     from ...engine.recipe import load_recipe
 
     base, _, stage = recipe.partition(".")
     home = Home.default()
     wish = check_recipe(
-        load_recipe(base), overrides or [], stage=stage or None, preset=preset, name=name, tags=tag or []
+        load_recipe(base),
+        overrides or [],
+        stage=stage or None,
+        preset=preset,
+        name=name,
+        tags=tag or [],
+        host=host or LOCAL,
+        gpus=parse_gpus(gpus),
     )
-    plan = plan_recipe(home, wish, taken=catalog().ids())
-    _start(home, plan, detach=detach, dry_run=dry_run, as_json=as_json)
+    with at(home, wish.host) as place:
+        taken = catalog().ids()
+        plan = plan_recipe(home, wish, taken=taken) if place.is_local else place.prepare(wish, taken, dry_run)
+        _start(home, place, plan, detach=detach, dry_run=dry_run, as_json=as_json)
 
 
 def execute(
     command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="The program and its arguments.")],
     name: NameOption = None,
     cwd: Annotated[Path | None, typer.Option("--cwd", help="Where to run it.")] = None,
+    host: HostOption = None,
+    gpus: GpusOption = None,
+    push: Annotated[
+        bool,
+        typer.Option(
+            "--push/--no-push", help="With --host: send this project there (what .gitignore names stays here), or not."
+        ),
+    ] = True,
+    push_large: Annotated[bool, typer.Option("--push-large", help="Send it however large it is.")] = False,
+    env: Annotated[
+        str,
+        typer.Option("--env", help="With --host: `auto` (from the project's requirements), `none`, or a path there."),
+    ] = "auto",
     patterns: Annotated[
         Path | None, typer.Option("--patterns", help="TOML file with your own console patterns (see docs/cli.md).")
     ] = None,
@@ -78,31 +117,29 @@ def execute(
     as_json: JsonOption = False,
 ) -> None:
     """Supervise any program: its console is kept, and its metrics are drawn from what it prints."""
-    from ...engine.planning import load_patterns, plan_command
+    from ...engine.planning import load_patterns, parse_gpus, plan_command
 
     home = Home.default()
-    plan = plan_command(
-        command,
-        name=name,
-        cwd=cwd,
-        patterns=load_patterns(home, patterns),
-        tags=tag or [],
-        taken=catalog().ids(),
-    )
-    _start(home, plan, detach=detach, dry_run=dry_run, as_json=as_json)
+    known, chosen = load_patterns(home, patterns), parse_gpus(gpus)
+    with at(home, host or LOCAL) as place:
+        taken = catalog().ids()
+        if place.is_local:
+            plan = plan_command(command, name=name, cwd=cwd, patterns=known, tags=tag or [], taken=taken, gpus=chosen)
+        else:
+            from ...remote.provision.provision import Command
+
+            wished = Command(tuple(command), name, cwd, tuple(known), tuple(tag or ()), chosen, push, push_large, env)
+            plan = place.prepare(wished, taken, dry_run)
+        _start(home, place, plan, detach=detach, dry_run=dry_run, as_json=as_json)
 
 
-def _start(home: Home, plan: Plan, *, detach: bool | None, dry_run: bool, as_json: bool) -> None:
-    import asyncio
-
+def _start(home: Home, place: Place, plan: Plan, *, detach: bool | None, dry_run: bool, as_json: bool) -> None:
     from ...remote import operations
-    from ...remote.local import LocalHost
 
     if dry_run:
         _print_plan(plan, as_json)
         return
-    home.ensure_writable()
-    result = asyncio.run(operations.launch(home, LocalHost(), plan.manifest, plan.attempt))
+    result = place.do(lambda host: operations.launch(home, host, plan.manifest, plan.attempt))
     if result.notice:
         say(result.notice)
     if detach:
@@ -111,7 +148,7 @@ def _start(home: Home, plan: Plan, *, detach: bool | None, dry_run: bool, as_jso
         else:
             print(plan.run_id)
         return
-    _watch(plan.run_id, as_json)
+    _watch(place, plan.run_id, as_json)
 
 
 def _print_plan(plan: Plan, as_json: bool) -> None:
@@ -125,12 +162,13 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
     print_plan(plan)
 
 
-def _watch(run_id: str, as_json: bool) -> None:
+def _watch(place: Place, run_id: str, as_json: bool) -> None:
     from .live_line import watch
 
-    runs, directory = find(run_id)
+    runs = catalog(place.far)
+    directory = runs.resolve(run_id)
     say(f"{run_id}: Ctrl-C leaves it running; `wavedeck stop {run_id}` ends it.")
-    view = watch(runs, directory)
+    view = watch(runs, directory, place.tell)
     if as_json:
         print_json(view.to_json())
     raise typer.Exit(ExitCode.OK if view.state == "finished" else ExitCode.RUN_FAILED)
@@ -142,11 +180,8 @@ def resume(
     as_json: JsonOption = False,
 ) -> None:
     """Go on with a run from its newest whole checkpoint, in the same directory."""
-    import asyncio
-
     from ...engine.state import RunState
     from ...remote import operations
-    from ...remote.local import LocalHost
 
     runs, directory = find(run)
     view = runs.view(directory)
@@ -154,13 +189,14 @@ def resume(
         raise UsageError(f"{view.id}: {view.problem}")
     if view.state is RunState.FINISHED:
         raise UsageError(f"{view.id} has finished: there is nothing to resume. `wavedeck run` starts a new one.")
-    result = asyncio.run(operations.resume(runs.home, LocalHost(), directory))
-    if result.notice:
-        say(result.notice)
-    if detach:
-        print_json({"id": directory.id, "dir": str(directory.path)}) if as_json else print(directory.id)
-        return
-    _watch(directory.id, as_json)
+    with at(runs.home, view.host) as place:
+        result = place.do(lambda host: operations.resume(runs.home, host, directory))
+        if result.notice:
+            say(result.notice)
+        if detach:
+            print_json({"id": directory.id, "dir": str(directory.path)}) if as_json else print(directory.id)
+            return
+        _watch(place, directory.id, as_json)
 
 
 def demo(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ...engine import format as fmt
@@ -14,12 +15,15 @@ if TYPE_CHECKING:
     from ...engine.catalog import Catalog
     from ...engine.run_view import RunView
     from ...engine.rundir import RunDir
+    from ...remote.provision.there import Progress
 
 POLL_S = 0.25
 
 
-def watch(runs: Catalog, run: RunDir) -> RunView:
+def watch(runs: Catalog, run: RunDir, tell: Callable[[], None] = lambda: None) -> RunView:
     """Follow a run until it has ended; returns its last view. Ctrl-C leaves the run alone and raises.
+
+    `tell` is called at every turn: it narrates what becomes of the run's host.
 
     On a terminal one line is rewritten; elsewhere a line is written for every phase and new best.
     """
@@ -37,6 +41,7 @@ def watch(runs: Catalog, run: RunDir) -> RunView:
                 print(words(view), file=sys.stderr, flush=True)
         if ended:
             break
+        tell()
         time.sleep(POLL_S)
     if live:
         print(file=sys.stderr)
@@ -76,3 +81,32 @@ def _rewrite(line: str) -> None:
     width = shutil.get_terminal_size().columns
     sys.stderr.write(f"\r\x1b[K{line[: width - 1]}")
     sys.stderr.flush()
+
+
+class Narration:
+    """How far a launch on another host has come: one line rewritten on a terminal, a line for each change elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._told = ""
+        self._shown = 0.0
+
+    def show(self, progress: Progress) -> None:
+        """Say where it is; called from another thread, often."""
+        share = (
+            f" {fmt.percent(progress.done / progress.total)}" if progress.done is not None and progress.total else ""
+        )
+        if self._live:
+            now = time.monotonic()
+            if progress.text != self._told or now - self._shown > 0.1:
+                self._told, self._shown = progress.text, now
+                _rewrite(f"{fmt.plain(progress.text, 300)}{share}")
+        elif progress.text != self._told:
+            self._told = progress.text
+            print(fmt.plain(progress.text, 300), file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leave the line to others."""
+        if self._live and self._told:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

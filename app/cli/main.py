@@ -14,7 +14,7 @@ import typer
 
 from ... import __version__
 from ...engine.errors import ExitCode, WavedeckError
-from . import control, launching, reading
+from . import control, hosts, launching, machines, reading, sessions
 from .opening import open_deck
 
 app = typer.Typer(
@@ -25,7 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for module in (launching, reading, control):
+for module in (launching, reading, control, hosts, machines, sessions):
     module.register(app)
 
 

@@ -9,12 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from ...engine.errors import ExitCode, UsageError
+from ...engine.rundir import Home
 from .common import (
     JsonOption,
+    OfflineOption,
     RunArgument,
     catalog,
     complete_recipe,
-    find,
+    following,
     look,
     print_json,
     say,
@@ -37,10 +39,17 @@ def register(app: typer.Typer) -> None:
 def ps(
     everything: Annotated[bool, typer.Option("--all", "-a", help="All runs, not only the newest 20.")] = False,
     active: Annotated[bool, typer.Option("--active", help="Only runs that are alive.")] = False,
+    offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List runs: state, progress, best, age. JSON always lists all of them."""
     views = catalog().views()
+    unknown = {view.host for view in views if view.is_copy and view.state == "unreachable"}
+    if unknown and not offline:
+        from .places import near
+
+        with near(Home.default(), unknown) as place:
+            views = catalog(place.far).views()
     if active:
         views = [view for view in views if view.state.active]
     if as_json:
@@ -57,9 +66,9 @@ def ps(
         say(f"{len(views) - len(shown)} older runs are not shown: `wavedeck ps --all`.")
 
 
-def show(run: RunArgument, as_json: JsonOption = False) -> None:
+def show(run: RunArgument, offline: OfflineOption = False, as_json: JsonOption = False) -> None:
     """Everything about one run: state, progress, metrics, checkpoints, how it ended."""
-    view = look(run)
+    view = look(run, offline)
     if as_json:
         print_json(view.to_json())
         return
@@ -76,12 +85,13 @@ def metrics(
     ] = None,
     last: Annotated[int, typer.Option("--last", "-n", min=1, help="Rows of the table, newest last.")] = 20,
     as_csv: Annotated[bool, typer.Option("--csv", help="step,epoch,t,metric,value of every point.")] = False,
+    offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """The loss table of a run, or every point of its series as JSON or CSV."""
     from ...engine.feed import read_metrics
 
-    view = look(run)
+    view = look(run, offline)
     from ...engine.rundir import RunDir
 
     chosen = _choose(read_metrics(RunDir(view.dir)), keys or [])
@@ -126,12 +136,13 @@ def logs(
     raw: Annotated[
         bool, typer.Option("--raw", help="The bytes as they are, with every carriage return and escape.")
     ] = False,
+    offline: OfflineOption = False,
 ) -> None:
     """What the run printed, as a terminal would show it (bars collapsed), or raw."""
     from .follow import follow_console
 
-    runs, directory = find(run)
-    follow_console(runs, directory, follow=follow, lines=lines, raw=raw)
+    with following(run, offline, long=follow) as (runs, directory, tell):
+        follow_console(runs, directory, follow=follow, lines=lines, raw=raw, tell=tell)
 
 
 def wait(
@@ -142,18 +153,19 @@ def wait(
     """Wait until a run has ended. Exit code 0 when it finished, 4 when it ended in any other way, 1 on timeout."""
     from ...engine.state import RunState, describe_end
 
-    runs, directory = find(run)
     deadline = None if timeout is None else time.monotonic() + timeout
-    while True:
-        view = runs.view(directory)
-        if view.state is RunState.UNREADABLE:
-            raise UsageError(f"{view.id}: {view.problem}")
-        if not view.state.active and view.state is not RunState.QUEUED:
-            break
-        if deadline is not None and time.monotonic() >= deadline:
-            say(f"{view.id} is still {view.state} after {timeout:g} s.")
-            raise typer.Exit(ExitCode.FAILED)
-        time.sleep(POLL_S)
+    with following(run, long=True) as (runs, directory, tell):
+        while True:
+            view = runs.view(directory)
+            if view.state is RunState.UNREADABLE:
+                raise UsageError(f"{view.id}: {view.problem}")
+            if not view.state.active and view.state is not RunState.QUEUED:
+                break
+            if deadline is not None and time.monotonic() >= deadline:
+                say(f"{view.id} is still {view.state} after {timeout:g} s.")
+                raise typer.Exit(ExitCode.FAILED)
+            tell()
+            time.sleep(POLL_S)
     if as_json:
         print_json(view.to_json())
     else:

@@ -15,7 +15,8 @@ from ...engine.state import RunState
 if TYPE_CHECKING:
     from ...engine.run_view import RunView
 
-TITLES = ("STATE", "RUN", "WHAT", "PROGRESS", "RATE", "ETA", "BEST", "AGE")
+TITLES = ("STATE", "RUN", "WHAT", "HOST", "PROGRESS", "RATE", "ETA", "BEST", "AGE")
+HOST = TITLES.index("HOST")
 GAP = "  "
 _SGR = {
     RunState.RUNNING: "1;32",
@@ -48,14 +49,17 @@ def best_words(view: RunView) -> str:
 
 
 def print_runs(views: Iterable[RunView]) -> None:
-    """All runs, newest last; on a terminal coloured and cut to its width."""
+    """All runs, newest last; on a terminal coloured and cut to its width. Hosts are named where there are others."""
     shown, now = list(views), time.time()
     rows = [_cells(view, now) for view in shown]
-    widths = [max(map(len, column)) for column in zip(TITLES, *rows, strict=True)]
+    titles: tuple[str, ...] = TITLES
+    if not any(view.is_copy for view in shown):
+        titles, rows = _without_host(titles), [_without_host(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
     live = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if live else 10_000
     colour = live and "NO_COLOR" not in os.environ
-    print(_paint(_line(TITLES, widths)[:width], "2", colour))
+    print(_paint(_line(titles, widths)[:width], "2", colour))
     for view, row in zip(shown, rows, strict=True):
         line = _line(row, widths)[:width]
         mark = len(row[0])
@@ -64,16 +68,22 @@ def print_runs(views: Iterable[RunView]) -> None:
 
 def _cells(view: RunView, now: float) -> tuple[str, ...]:
     unreadable = view.state is RunState.UNREADABLE
+    silent = now - view.heard if view.state is RunState.UNREACHABLE and view.heard is not None else None
     return (
-        f"{view.state.mark} {view.state}",
+        f"{view.state.mark} {view.state}" + ("" if silent is None else f" {fmt.duration(silent)}"),
         view.id,
         fmt.plain(view.what, 24),
+        fmt.plain(view.host, 24),
         fmt.plain(view.problem or "", 100) if unreadable else progress_words(view),
         fmt.rate(view.rate, view.unit),
         fmt.duration(view.eta_s),
         best_words(view),
         fmt.duration(now - view.created if view.created else None),
     )
+
+
+def _without_host(cells: tuple[str, ...]) -> tuple[str, ...]:
+    return cells[:HOST] + cells[HOST + 1 :]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -13,15 +13,22 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 from textual.widgets import Button, Footer, Input, Label, Select, Static
 
+from ...engine import format as fmt
 from ...engine.config import check_field, compose, describe
-from ...engine.errors import WavedeckError
-from ...engine.planning import Wish, check_recipe, plan_recipe
+from ...engine.errors import UsageError, WavedeckError
+from ...engine.hosts import LOCAL, HostView
+from ...engine.planning import Wish, check_recipe, parse_gpus, plan_recipe
 from ...engine.recipe import Recipe, load_recipe, recipe_names
 from ...remote import operations
 from ...widgets.config_form import ConfigForm
+from ...widgets.gpu_words import is_idle, short_name
+from ...widgets.palette import Palette
+from ...widgets.runs_table import bar
 from ...widgets.title_bar import TitleBar
 from ..deck import deck_of
+from ..messages import LaunchProgress
 
+START = "Launch  ctrl+l"
 WHOLE = "whole pipeline"
 NONE = "–"
 
@@ -60,12 +67,17 @@ class LaunchScreen(Screen[None]):
                 yield Vertical(id="groups")
                 yield Label("name of the run")
                 yield Input(placeholder="as the recipe", id="name", compact=True)
+                yield Label("host")
+                yield Select(host_options(deck_of(self).hosts), allow_blank=False, id="host", compact=True)
+                yield Label("GPUs")
+                yield Input(placeholder="all, or 0,1 or none", id="gpus", compact=True, max_length=200)
+                yield Static("", id="gpu-note", markup=False)
             with Vertical(id="fields"):
                 yield Input(placeholder="find: words of a field's name or help", id="find", compact=True)
                 yield ConfigForm(id="form")
         with Horizontal(id="launch-bar"):
             yield Static("", id="command")
-            yield Button("Launch  ctrl+l", id="start", variant="success")
+            yield Button(START, id="start", variant="success")
         yield Footer()
 
     @on(Select.Changed, "#recipe")
@@ -114,6 +126,7 @@ class LaunchScreen(Screen[None]):
 
     @on(Select.Changed, "#stage")
     @on(Input.Changed, "#name")
+    @on(Input.Changed, "#gpus")
     @on(ConfigForm.Changed)
     def _something_changed(self) -> None:
         self._refresh_plan()
@@ -130,6 +143,37 @@ class LaunchScreen(Screen[None]):
             if select.value not in (NONE, Select.BLANK):
                 chosen.append(f"{cast(str, select.id).removeprefix('group-')}={select.value}")
         return chosen
+
+    @property
+    def _host(self) -> str:
+        return str(self.query_one("#host", Select).value)
+
+    def _chosen_gpus(self) -> tuple[int, ...] | None:
+        """What the field says.
+
+        Raises
+        ------
+        UsageError: it is no list of GPUs, or names one that the host does not have.
+        """
+        chosen = parse_gpus(self.query_one("#gpus", Input).value)
+        view = self._host_view()
+        if chosen and view is not None and view.reading is not None:
+            there = {gpu.index for gpu in view.gpus if not gpu.lost}
+            missing = [index for index in chosen if index not in there]
+            if missing:
+                have = ", ".join(map(str, sorted(there))) or "none"
+                raise UsageError(f"{view.name} has no GPU {missing[0]} to give (there: {have}).")
+        return chosen
+
+    def _host_view(self) -> HostView | None:
+        return next((view for view in deck_of(self).hosts if view.name == self._host), None)
+
+    @on(Select.Changed, "#host")
+    def _host_chosen(self) -> None:
+        """Say what is free there."""
+        view = self._host_view()
+        self.query_one("#gpu-note", Static).update(gpu_note(view) if view else "")
+        self._refresh_plan()
 
     def _base_values(self) -> dict[str, object]:
         """Dotted name -> value as preset and groups give it."""
@@ -153,6 +197,8 @@ class LaunchScreen(Screen[None]):
                 stage=None if stage == WHOLE else stage,
                 preset=self._preset,
                 name=self.query_one("#name", Input).value.strip() or None,
+                host=self._host,
+                gpus=self._chosen_gpus(),
             )
         except WavedeckError as error:
             self._say_error(str(error))
@@ -167,6 +213,17 @@ class LaunchScreen(Screen[None]):
         self.query_one("#command", Static).update(text)
         self.query_one("#start", Button).disabled = True
 
+    def show_progress(self, message: LaunchProgress) -> None:
+        """How far the preparation of another host is, in the place of the command."""
+        if not self._busy:
+            return
+        palette = Palette.of(self.app)
+        text = Text("⋯ ", style=palette.accent).append(f"{fmt.plain(message.host, 40)}: ", style=palette.muted)
+        text.append(fmt.plain(message.text, 200), style=palette.text)
+        if message.done is not None and message.total:
+            text.append("  ").append_text(bar(message.done / message.total, 16, palette))
+        self.query_one("#command", Static).update(text)
+
     # --- keys
 
     @on(Button.Pressed, "#start")
@@ -175,22 +232,32 @@ class LaunchScreen(Screen[None]):
         if self._wish is None or self._busy:
             return
         self._busy = True
+        self.query_one("#start", Button).label = "preparing …"
         self.app.run_worker(self._launch(self._wish), name="launching", group="launch", exit_on_error=False)
 
     async def _launch(self, wish: Wish) -> None:
         deck = deck_of(self)
         try:
-            taken = [view.id for view in deck.views]
-            plan = await asyncio.to_thread(plan_recipe, deck.home, wish, taken=taken)
-            result = await operations.launch(deck.home, deck.host, plan.manifest, plan.attempt)
+            if wish.host == LOCAL:
+                taken = [view.id for view in deck.views]
+                plan = await asyncio.to_thread(plan_recipe, deck.home, wish, taken=taken)
+                result = await operations.launch(deck.home, deck.host, plan.manifest, plan.attempt)
+            else:
+                self.show_progress(
+                    LaunchProgress(wish.host, "looking what is there; the deck may be used meanwhile", None, None)
+                )
+                result = await deck.fleet.launch(wish.host, wish)
         finally:
             self._busy = False
+            if self.is_mounted:
+                self.query_one("#start", Button).label = START
+                self._refresh_plan()
         if result.notice:
             self.app.notify(result.notice, severity="warning", markup=False)
         deck.look_again()
         if self.is_active:
             self.app.pop_screen()
-            deck.open_run(plan.run_id)
+            deck.open_run(result.run.id)
 
     def action_find(self) -> None:
         """Go to the search line."""
@@ -212,6 +279,29 @@ class LaunchScreen(Screen[None]):
     def action_back(self) -> None:
         """Leave; what is being started right now goes on and appears among the runs."""
         self.app.pop_screen()
+
+
+def host_options(views: tuple[HostView, ...]) -> list[tuple[str, str]]:
+    """(words, name) of this machine and of every other."""
+    others = [view for view in views if not view.is_local]
+    return [("local: this machine", LOCAL), *((f"{view.name}: {_host_words(view)}", view.name) for view in others)]
+
+
+def _host_words(view: HostView) -> str:
+    if not view.link.up:
+        return str(view.link)
+    if not view.gpus:
+        return "no GPU" if view.reading else str(view.link)
+    return f"{len(view.gpus)} × {short_name(view.gpus[0])}"
+
+
+def gpu_note(view: HostView) -> str:
+    """`idle there: 5, 6` of a host with more than one GPU."""
+    if len(view.gpus) < 2:
+        return ""
+    taken = {process.gpu for process in view.processes}
+    idle = [gpu.index for gpu in view.gpus if gpu.index not in taken and is_idle(gpu)]
+    return f"idle there: {', '.join(map(str, idle))}" if idle else "none of its GPUs is idle"
 
 
 def _flatten(tree: dict[str, object], prefix: str = "") -> dict[str, object]:

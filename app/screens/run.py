@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import ClassVar
 
 from textual import on, work
@@ -10,14 +11,16 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, TabbedContent, TabPane, Tabs
+from textual.widgets import Footer, Static, TabbedContent, TabPane, Tabs
 from textual.worker import get_current_worker
 
 from ...engine import format as fmt
 from ...engine.console import ConsoleReader
 from ...engine.loss_table import build
+from ...engine.machine_series import StepClock, gpu_of, gpus_of_run, only_gpus
 from ...engine.run_view import RunView
 from ...engine.rundir import RunDir
+from ...engine.series_view import SeriesView
 from ...engine.state import RunState
 from ...widgets.chart_grid import ChartGrid
 from ...widgets.checkpoint_table import CheckpointTable
@@ -26,6 +29,7 @@ from ...widgets.console_lines import ConsoleLines
 from ...widgets.console_view import ConsoleView
 from ...widgets.line_chart import LineChart
 from ...widgets.loss_view import LossView
+from ...widgets.machine_charts import MachineCharts
 from ...widgets.run_header import RunHeader
 from ...widgets.title_bar import TitleBar
 from ..deck import deck_of
@@ -52,6 +56,7 @@ class RunScreen(RunKeys, Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         *RUN_BINDINGS,
         Binding("escape", "back", "Runs", id="run.back", tooltip="Back to the list of runs"),
+        Binding("h", "app.hosts", "Hosts", show=False, id="run.hosts", tooltip="Machines: links, GPUs, tmux sessions"),
         Binding("o", "pick", "Open…", id="run.pick", tooltip="Open another run"),
         *[
             Binding(
@@ -64,6 +69,7 @@ class RunScreen(RunKeys, Screen[None]):
     RunScreen TabbedContent { height: 1fr; }
     RunScreen ContentSwitcher { height: 1fr; }
     RunScreen TabPane { height: 1fr; padding: 0; }
+    RunScreen #machine-note { height: 1; padding: 0 1; color: $text-muted; }
     """
 
     def __init__(self, run_id: str) -> None:
@@ -71,6 +77,7 @@ class RunScreen(RunKeys, Screen[None]):
         self.run_id = run_id
         self._view: RunView | None = None
         self._picture: RunPicture | None = None
+        self._machine: Mapping[str, SeriesView] = {}
         self._watchers: dict[str, Watcher] = {}
 
     def compose(self) -> ComposeResult:
@@ -85,7 +92,8 @@ class RunScreen(RunKeys, Screen[None]):
             with TabPane("3 Console", id="console"):
                 yield ConsoleView()
             with TabPane("4 Machine", id="machine"):
-                yield ChartGrid(x_axis="time", id="machine-charts")
+                yield Static("", id="machine-note", markup=False)
+                yield MachineCharts(steps=True, id="machine-charts")
             with TabPane("5 Checkpoints", id="checkpoints"):
                 yield CheckpointTable()
             with TabPane("6 Config", id="config"):
@@ -101,7 +109,8 @@ class RunScreen(RunKeys, Screen[None]):
 
     def on_mount(self) -> None:
         """The charts have the keys."""
-        self.query_one("#machine-charts", ChartGrid).empty = "no readings yet: the supervisor takes one every 2 s"
+        self.query_one("#machine-note", Static).display = False
+        self.query_one("#machine-charts", MachineCharts).empty = "no readings yet: the supervisor takes one every 2 s"
         self.call_after_refresh(self.action_tab, "charts")
         run = RunDir(deck_of(self).home.runs / self.run_id)
         self._keep("metrics", True, lambda: RunWatcher(run, self))  # the first chart need not wait for the catalog
@@ -165,7 +174,36 @@ class RunScreen(RunKeys, Screen[None]):
 
     @on(MachineHistorySeen)
     def _machine_arrived(self, message: MachineHistorySeen) -> None:
-        self.query_one("#machine-charts", ChartGrid).show(message.series)
+        self._machine = message.series
+        self._show_machine()
+
+    def _show_machine(self) -> None:
+        """The readings of the run and of its own GPUs; the others on that machine are not its business."""
+        view, series = self._view, self._machine
+        own = self._own_gpus()
+        shown = only_gpus(series, own)
+        note = ""
+        if own is not None and len(shown) < len(series):
+            total = len({gpu[0] for name in series if (gpu := gpu_of(name))})
+            word = f"GPU {', '.join(map(str, sorted(own)))}" if own else "no GPU"
+            note = f"{word} of {total}: what this run uses. All of them: h, hosts"
+        line = self.query_one("#machine-note", Static)
+        if line.display != bool(note) or note:
+            line.display = bool(note)
+            line.update(note)
+        charts = self.query_one("#machine-charts", MachineCharts)
+        charts.show_machine(shown, self._step_clock, stale=view is not None and view.state is RunState.UNREACHABLE)
+
+    def _own_gpus(self) -> frozenset[int] | None:
+        view = self._view
+        if view is None:
+            return None
+        host = next((host for host in deck_of(self).hosts if host.name == view.host), None)
+        given = view.manifest.gpus if view.manifest else ()
+        return gpus_of_run(view.id, given, host.processes if host else ())
+
+    def _step_clock(self) -> StepClock | None:
+        return StepClock.of(self._picture.series) if self._picture is not None else None
 
     def _show_charts(self) -> None:
         if self._picture is not None:

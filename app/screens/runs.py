@@ -30,7 +30,7 @@ class RunsScreen(RunKeys, Screen[None]):
     HELP_TITLE = "Runs"
     BINDINGS: ClassVar[list[BindingType]] = [
         *RUN_BINDINGS,
-        Binding("slash", "filter", "Filter", id="runs.filter", tooltip="Show only runs whose words match"),
+        Binding("slash", "filter", "Find", id="runs.filter", tooltip="Show only runs whose words match"),
         Binding("escape", "clear_filter", "Clear filter", show=False, id="runs.clear", tooltip="Show all runs again"),
     ]
     DEFAULT_CSS = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from typing import Any, Dict, List, Optional
@@ -47,8 +48,11 @@ class GpuStream:
     def close(self) -> None:
         """End the tool."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            _kill(self._process)
+            try:
+                self._process.wait(1)
+            except subprocess.TimeoutExpired:
+                pass  # not even a signal ends it while the driver hangs
             self._process = None
 
     def _start(self) -> None:
@@ -56,7 +60,7 @@ class GpuStream:
         try:
             self._process = subprocess.Popen(
                 query_argv(self._fields, int(EVERY_S)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, cwd="/",
+                stderr=subprocess.STDOUT, cwd="/", start_new_session=True,
             )  # fmt: skip
         except OSError:
             self._next_start = float("inf")
@@ -79,7 +83,7 @@ class GpuStream:
         try:
             status: Optional[int] = self._process.wait(2)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            _kill(self._process)
             status = None
         self._process = None
         self._table.close(time.monotonic())
@@ -90,3 +94,11 @@ class GpuStream:
             return
         self.error = explain(said, status)
         self._next_start = time.monotonic() + RETRY_S
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """With its group: where nvidia-smi is a wrapper script, the tool itself is a child of it."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except OSError:
+        process.kill()

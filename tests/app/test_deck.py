@@ -15,7 +15,7 @@ from wavedeck.app.screens.confirm import Confirm
 from wavedeck.app.screens.run import RunScreen
 from wavedeck.app.screens.runs import RunsScreen
 from wavedeck.engine.logger import EventWriter
-from wavedeck.engine.rundir import Home
+from wavedeck.engine.rundir import Home, RunDir
 from wavedeck.remote import operations
 from wavedeck.tests.app.conftest import READING, deck, until
 from wavedeck.tests.conftest import Snapshot, screen_text
@@ -190,7 +190,11 @@ async def test_delete_asks_and_no_is_the_default(at: Home) -> None:
 async def test_stop_asks_then_writes_the_request(at: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(at, state="running")
     asked: list[Path] = []
-    monkeypatch.setattr(operations, "request_stop", lambda directory: asked.append(directory.path))
+
+    async def request_stop(host: object, directory: RunDir) -> None:
+        asked.append(directory.path)
+
+    monkeypatch.setattr(operations, "request_stop", request_stop)
     async with deck(at) as pilot:
         await until(pilot, lambda: "▶ running" in screen_text(pilot.app))
         await pilot.press("s", "n")

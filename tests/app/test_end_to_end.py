@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from wavedeck.tests.conftest import reap
+from wavedeck.tests.servers.fixtures import sshd  # noqa: F401  fixture
 
 WaitFor = Callable[..., Any]
 PYTHON = shlex.quote(sys.executable)
@@ -121,17 +122,44 @@ def choose_small_training(terminal: Terminal, wait_for: WaitFor) -> None:
         terminal.expect(wait_for, f"{name}={value}")
 
 
+def choose_host(terminal: Terminal, wait_for: WaitFor, host: str) -> None:
+    """Two fields before the search line: open the list, take the second, and the command line says so."""
+    terminal.press(wait_for, "C-f")
+    terminal.press(wait_for, "BTab")
+    terminal.press(wait_for, "BTab")
+    terminal.press(wait_for, "Enter")
+    terminal.press(wait_for, "Down")
+    terminal.keys("Enter")
+    terminal.expect(wait_for, f"--host {host}")
+
+
+@pytest.fixture(params=["local", "gpu1"])
+def host(request: pytest.FixtureRequest, home: Path) -> str:
+    """This machine, and one behind a real sshd with an interpreter that has everything."""
+    name: str = request.param
+    if name != "local":
+        request.getfixturevalue("sshd")
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "hosts.toml").write_text(f"[{name}]\npython = {json.dumps(sys.executable)}\n")
+    return name
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 @pytest.mark.xdist_group("end-to-end")
-def test_launch_watch_stop_resume_finish(terminal: Terminal, home: Path, wait_for: WaitFor) -> None:
+def test_launch_watch_stop_resume_finish(host: str, terminal: Terminal, home: Path, wait_for: WaitFor) -> None:
     terminal.start()
     wait_for(lambda: "no runs yet" in terminal.screen, 40, "the deck")
+    if host != "local":
+        terminal.expect(wait_for, f"{host} ●")
     terminal.keys("n")
     wait_for(lambda: "wavedeck run sousa --preset debug" in terminal.screen, 40, "the launch form")
     choose_small_training(terminal, wait_for)
+    if host != "local":
+        choose_host(terminal, wait_for, host)
     terminal.keys("C-l")
-    wait_for(lambda: "running" in terminal.screen and "1 Charts" in terminal.screen, 40, "the run's screen")
+    wait_for(lambda: "running" in terminal.screen and "1 Charts" in terminal.screen, 60, "the run's screen")
+    assert ps(home)[0]["host"] == host
 
     # the loss curve appears and moves
     first = wait_for(lambda: BRAILLE.search(terminal.screen) and terminal.screen, 120, "a curve")

@@ -18,6 +18,7 @@ from wavedeck.engine.files import create_exclusive
 from wavedeck.engine.manifest import Attempt, ExitRecord, SupervisorRecord, encode, read_record
 from wavedeck.engine.rundir import RunDir
 from wavedeck.remote import local
+from wavedeck.tests.servers.fixtures import jump, network, proxy, sshd  # noqa: F401  fixtures
 
 RUN_ID = "20261120-1759-drums-brisk-heron"
 PYTHON = [sys.executable, "-IS", "-c"]

@@ -21,7 +21,7 @@ from wavedeck.engine.files import create_exclusive
 from wavedeck.engine.manifest import Attempt, ExitRecord, Manifest, encode, read_record, write_record
 from wavedeck.engine.rundir import Home, RunDir
 from wavedeck.engine.state import START_GRACE_S
-from wavedeck.remote import local, operations, tmux
+from wavedeck.remote import local, operations, run_folders, tmux
 from wavedeck.remote.host import Started
 from wavedeck.remote.liveness import supervisors
 from wavedeck.remote.local import LocalHost
@@ -142,7 +142,11 @@ async def test_a_supervisor_later_than_its_launch_waits_starts_nothing(
     place: Home, tmp_path: Path, slow_python: Path, monkeypatch: pytest.MonkeyPatch, wait_for: Callable[..., object]
 ) -> None:
     monkeypatch.setattr(local, "TAKE_S", 0.3)
-    monkeypatch.setattr(operations, "_record_failure", lambda *_: None)  # a launcher killed at that very moment
+
+    async def nothing(*_: object) -> None:
+        """As if the launcher had been killed."""
+
+    monkeypatch.setattr(operations, "_record_failure", nothing)  # a launcher killed at that very moment
     run = RunDir(place.runs / RUN_ID)
     with pytest.raises(local.CommandTimeout):
         await launching(place, LocalHost(python=str(slow_python)), "echo ran")
@@ -183,7 +187,7 @@ async def test_a_run_whose_supervisor_is_only_coming_up_is_neither_resumed_nor_r
         with pytest.raises(UsageError, match="just starting"):
             await operations.resume(place, LocalHost(), run)
         with pytest.raises(UsageError, match="just starting"):
-            await operations.remove(place, run)
+            await operations.remove(place, LocalHost(), run)
     assert supervisors(run.path) == [] and not run.attempt(2).exists()
 
 
@@ -204,8 +208,8 @@ async def test_left_over_environments_go_with_the_next_resume_or_the_run(
     assert seen == [False]
     left = local.hand_over(run.path, 2, {"KEY": "secret"})
     with monkeypatch.context() as patch:
-        patch.setattr(operations, "_delete", lambda path: None)  # cut short right after the renaming
-        await operations.remove(place, run)
+        patch.setattr(run_folders, "_delete", lambda path: None)  # cut short right after the renaming
+        await operations.remove(place, LocalHost(), run)
     assert list(place.trash.iterdir()) and not list(place.trash.rglob(".env*"))
 
 
@@ -217,9 +221,9 @@ async def test_a_damaged_run_can_be_removed_unless_it_lives(place: Home, damaged
     run = vanished(place)
     (run.path / damaged).write_text("{ not json")
     with starting_supervisor(run), pytest.raises(UsageError, match="still running"):
-        await operations.remove(place, run)
+        await operations.remove(place, LocalHost(), run)
     assert run.path.exists()
-    await operations.remove(place, run)
+    await operations.remove(place, LocalHost(), run)
     assert not run.path.exists()
 
 
@@ -229,15 +233,15 @@ async def test_a_living_run_with_damaged_records_can_be_stopped(
 ) -> None:
     result = await launching(place, LocalHost(), "echo ready; exec sleep 60")
     (result.run.path / damaged).write_text("{ not json")
-    assert operations.request_stop(result.run).attempt == 1
+    assert (await operations.request_stop(LocalHost(), result.run)).attempt == 1
     wait_for(lambda: result.run.exit.exists(), what="exit.json")
     ended = read_record(result.run.exit, ExitRecord)
     assert ended is not None and ended.stop_requested and ended.signal == signal.SIGINT
 
 
-def test_a_damaged_run_without_a_process_has_nothing_to_stop(place: Home) -> None:
+async def test_a_damaged_run_without_a_process_has_nothing_to_stop(place: Home) -> None:
     run = vanished(place)
     run.attempt(1).write_text("{ not json")
     with pytest.raises(RunDirError, match="damaged"):
-        operations.request_stop(run)
+        await operations.request_stop(LocalHost(), run)
     assert not run.stop.exists()

@@ -22,7 +22,7 @@ from wavedeck.engine.errors import UsageError
 from wavedeck.engine.manifest import Attempt, Manifest, StopRequest, SupervisorRecord, read_record, write_record
 from wavedeck.engine.rundir import Home, RunDir
 from wavedeck.engine.state import RunState
-from wavedeck.remote import local, operations, tmux
+from wavedeck.remote import local, operations, run_folders, tmux
 from wavedeck.remote.host import CommandFailed, CommandTimeout
 from wavedeck.remote.liveness import alive
 from wavedeck.remote.local import LocalHost
@@ -75,7 +75,7 @@ async def test_a_launch_runs_in_a_session_of_its_own_and_ends_there(place: Home,
     with pytest.raises(UsageError, match="not running"):
         operations.attach_argv(result.run)
     with pytest.raises(UsageError, match="ended already"):
-        operations.request_stop(result.run)
+        await operations.request_stop(LocalHost(), result.run)
     assert result.run.console.read_bytes() == b"here\r\n"
 
 
@@ -113,7 +113,7 @@ async def test_no_secret_stays_anywhere(place: Home, tmp_path: Path, monkeypatch
     assert SECRET not in shown
     files = [path for path in place.root.rglob("*") if path.is_file()]
     assert files and not any(SECRET.encode() in path.read_bytes() for path in files)
-    operations.request_stop(second.run)
+    await operations.request_stop(LocalHost(), second.run)
     ended = await operations.wait_ended(second.run, 20)
     assert ended is not None and ended.tail[0] == str(len(SECRET)), "the trainer itself has it"
 
@@ -201,7 +201,7 @@ async def test_without_tmux_the_run_says_so(place: Home, tmp_path: Path, monkeyp
     assert state(place, result.run) is RunState.RUNNING
     with pytest.raises(UsageError, match="without tmux"):
         operations.attach_argv(result.run)
-    operations.request_stop(result.run)
+    await operations.request_stop(LocalHost(), result.run)
     ended = await operations.wait_ended(result.run, 20)
     assert ended is not None and ended.stop_requested and state(place, result.run) is RunState.STOPPED
 
@@ -267,12 +267,12 @@ async def test_stop_then_resume_in_the_same_directory(place: Home) -> None:
         await operations.resume(place, LocalHost(), result.run)
     with pytest.raises(TimeoutError):
         await operations.wait_ended(result.run, 0.0)
-    operations.request_stop(result.run)
+    await operations.request_stop(LocalHost(), result.run)
     ended = await operations.wait_ended(result.run, 20)
     assert ended is not None and ended.stop_requested and ended.signal == signal.SIGINT
     second = await operations.resume(place, LocalHost(), result.run)
     assert second.attempt == 2 and second.exit is None and state(place, result.run) is RunState.RUNNING
-    operations.request_stop(result.run)
+    await operations.request_stop(LocalHost(), result.run)
     again = await operations.wait_ended(result.run, 20)
     assert again is not None and again.attempt == 2
     assert result.run.console.read_text().splitlines() == ["attempt 1 resume=", "attempt 2 resume=1"]
@@ -301,7 +301,7 @@ async def test_a_vanished_run_is_told_from_one_whose_trainer_lives_on(
     wait_for(lambda: state(place, result.run) is RunState.VANISHED, what="the state")
     assert await operations.wait_ended(result.run, 20) is None
     with pytest.raises(UsageError, match="no process any more"):
-        operations.request_stop(result.run)
+        await operations.request_stop(LocalHost(), result.run)
     with pytest.raises(UsageError, match=f"end process {result.supervisor.child} first"):
         await operations.resume(place, LocalHost(), result.run)
     os.killpg(result.supervisor.child, signal.SIGKILL)
@@ -315,13 +315,13 @@ async def test_a_vanished_run_is_told_from_one_whose_trainer_lives_on(
 async def test_a_living_run_is_not_removed_and_a_dead_one_wholly(place: Home) -> None:
     result = await launch(place, "sleep 60")
     with pytest.raises(UsageError, match="still running"):
-        await operations.remove(place, result.run)
-    operations.request_stop(result.run)
+        await operations.remove(place, LocalHost(), result.run)
+    await operations.request_stop(LocalHost(), result.run)
     await operations.wait_ended(result.run, 20)
-    await operations.remove(place, result.run)
+    await operations.remove(place, LocalHost(), result.run)
     assert not result.run.path.exists() and names(place.trash) == [] and names(place.runs) == []
     with pytest.raises(UsageError, match="no run"):
-        await operations.remove(place, result.run)
+        await operations.remove(place, LocalHost(), result.run)
 
 
 async def test_an_interrupted_removal_is_never_half_a_run(place: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,13 +332,13 @@ async def test_an_interrupted_removal_is_never_half_a_run(place: Home, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(operations, "_delete", cut_short)
+        patch.setattr(run_folders, "_delete", cut_short)
         with pytest.raises(KeyboardInterrupt):
-            operations._discard(place, result.run)
+            run_folders.discard(place, result.run)
     assert not result.run.path.exists() and len(names(place.trash)) == 1
     other = await launch(place, "exit 0", "20261120-1759-x-calm-otter")
     await operations.wait_ended(other.run, 20)
-    await operations.remove(place, other.run)
+    await operations.remove(place, LocalHost(), other.run)
     assert names(place.trash) == []
 
 

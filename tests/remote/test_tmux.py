@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wavedeck.engine.errors import UsageError
+from wavedeck.engine.hosts import TmuxSession
 from wavedeck.remote import tmux
 
 
@@ -22,11 +23,18 @@ def run(argv: list[str]) -> subprocess.CompletedProcess[str]:
     "name", ["#(touch pwned)", "a.b", "a:b", "a b", "x;", "-t", "", "=a", "größe", "a\n", "a" * 81, "$HOME", "%1", "@2"]
 )
 def test_names_that_tmux_would_read_more_into_are_refused(name: str) -> None:
-    for build in (tmux.valid_name, tmux.kill_session_argv, tmux.has_session_argv, tmux.attach_argv):
+    for build in (tmux.valid_name, tmux.kill_session_argv, tmux.has_session_argv, tmux.attach_argv, tmux.target):
         with pytest.raises(UsageError):
             build(name)
+    for server in (None, tmux.USERS, "other"):
+        with pytest.raises(UsageError):
+            tmux.new_session_argv(name, 80, 24, ["true"], server=server)
+        with pytest.raises(UsageError):
+            tmux.rename_session_argv("good", name, server=server)
+        with pytest.raises(UsageError):
+            tmux.rename_session_argv("good", name, server=server, id="$1")
     with pytest.raises(UsageError):
-        tmux.new_session_argv(name, 80, 24, ["true"])
+        tmux.base_argv(name or "a b")
 
 
 @given(st.text(max_size=90))
@@ -46,6 +54,21 @@ def test_a_bad_socket_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAVEDECK_TMUX_SOCKET", "../elsewhere")
     with pytest.raises(UsageError):
         tmux.base_argv()
+
+
+@pytest.mark.parametrize("id", ["", "3", "$", "$x", "$1;", "=a", "$1 ", "$1\n", "#(touch pwned)", "$" + "9" * 10])
+def test_only_an_id_of_tmux_is_taken_for_one(id: str) -> None:
+    for build in (tmux.kill_session_argv, tmux.has_session_argv, tmux.attach_argv):
+        with pytest.raises(UsageError):
+            build("any: name", id=id)
+    assert tmux.kill_session_argv("any: name", id="$12")[-1] == "$12"
+
+
+def test_servers_have_their_own_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAVEDECK_TMUX_SOCKET", "mine")
+    assert tmux.base_argv() == ["tmux", "-L", "mine", "-f", "/dev/null"]
+    assert tmux.base_argv("theirs") == ["tmux", "-L", "theirs", "-f", "/dev/null"]
+    assert tmux.base_argv(tmux.USERS) == ["tmux", "-L", "default"]
 
 
 def test_targets_do_not_match_by_prefix(tmux_socket: str) -> None:
@@ -75,6 +98,25 @@ def test_sessions_are_listed_with_numbers(tmux_socket: str) -> None:
     (session,) = tmux.parse_sessions(run(tmux.list_sessions_argv()).stdout)
     assert session.run_id == "20261120-1759-x-brisk-heron"
     assert (session.attached, session.windows) == (0, 1) and session.created and session.activity
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [("tmux 3.3a\n", (3, 3)), ("tmux 3.5", (3, 5)), ("tmux next-3.6\n", (3, 6)), ("tmux 1.8", (1, 8)),
+     ("tmux master", None), ("", None), ("bash: tmux: not found", None)],
+)  # fmt: skip
+def test_versions(text: str, version: tuple[int, int] | None) -> None:
+    assert tmux.tmux_version(text) == version
+
+
+@given(st.text(max_size=200))
+def test_no_list_raises(text: str) -> None:
+    for session in tmux.parse_sessions(text):
+        assert session.name and "\n" not in session.name
+
+
+def test_a_list_is_bounded() -> None:
+    assert len(tmux.parse_sessions("$1 1 1 0 1 a\n" * 5000)) == tmux.MAX_SESSIONS
 
 
 def test_rubbish_in_a_list_is_left_out() -> None:
