@@ -13,6 +13,8 @@ from typing import ClassVar
 from textual import on
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.command import CommandPalette
+from textual.screen import ModalScreen
 from textual.worker import Worker, WorkerState
 
 from ..engine import format as fmt
@@ -23,9 +25,11 @@ from ..engine.machine import MachineReading
 from ..engine.run_view import RunView
 from ..engine.rundir import Home
 from ..engine.series_view import SeriesView
+from ..engine.state import RunState
 from ..remote.host import Host
 from ..remote.liveness import alive
 from ..remote.local import LocalHost
+from ..widgets.run_header import RunHeader
 from ..widgets.title_bar import TitleBar
 from .commands import RunCommands
 from .deck_fleet import DeckFleet
@@ -60,7 +64,14 @@ class Wavedeck(App[None]):
     ]
     HELP_TITLE = "Deck"
 
-    def __init__(self, home: Home, *, open_run: str | None = None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        *,
+        open_run: str | None = None,
+        listen: tuple[str, str | None, str | None] | None = None,
+        tour: bool = False,
+    ) -> None:
         super().__init__()
         self.home = home
         self._here = LocalHost()
@@ -71,6 +82,8 @@ class Wavedeck(App[None]):
         self.commands = RunCommands(self, self)
         self.views: tuple[RunView, ...] = ()
         self._open_first = open_run
+        self._listen_first = listen
+        self._tour_of = open_run if tour else None
         self._disk_told = False
         self._watchers: list[Watcher] = [
             RunsWatcher(self.catalog, self),
@@ -87,6 +100,8 @@ class Wavedeck(App[None]):
         self.push_screen(RunsScreen())
         if self._open_first is not None:
             self.open_run(self._open_first)
+        if self._listen_first is not None:
+            self.open_listen(*self._listen_first)
         for watcher in self._watchers:
             watcher.start()
         self.fleet.start()
@@ -104,6 +119,14 @@ class Wavedeck(App[None]):
     def _runs_changed(self, message: RunsSeen) -> None:
         self.views = message.views
         self._hand_to_screen()
+        self._end_the_tour()
+
+    def _end_the_tour(self) -> None:
+        """The tour's run has finished: the last thing to see is the first thing to hear."""
+        view = self.view_of(self._tour_of) if self._tour_of is not None else None
+        if view is not None and view.state is RunState.FINISHED:
+            self._tour_of = None
+            self.open_listen(view.id)
 
     def _hand_to_screen(self) -> None:
         for screen in self.screen_stack:
@@ -113,11 +136,15 @@ class Wavedeck(App[None]):
     @on(HostsSeen)
     def _hosts_changed(self, message: HostsSeen) -> None:
         self.hosts = message.views
-        for screen in self.screen_stack:
-            if isinstance(screen, HostsScreen) and screen.is_active:
+        for screen in reversed(self.screen_stack):  # what shines through behind dialogs is kept up to date
+            if isinstance(screen, HostsScreen):
                 screen.show_hosts(self.hosts)
-        for bar in self.screen.query(TitleBar):
-            bar.hosts = self.hosts
+            for bar in screen.query(TitleBar):
+                bar.hosts = self.hosts
+            for header in screen.query(RunHeader):
+                header.know(self.hosts)
+            if not isinstance(screen, ModalScreen):
+                break
 
     @on(QuestionAsked)
     def _question_asked(self, message: QuestionAsked) -> None:
@@ -187,7 +214,7 @@ class Wavedeck(App[None]):
             watcher.go_on()
 
     def _all_watchers(self) -> list[Watcher]:
-        of_screens = [screen.watchers for screen in self.screen_stack if isinstance(screen, RunsScreen | RunScreen)]
+        of_screens: list[list[Watcher]] = [getattr(screen, "watchers", []) for screen in self.screen_stack]
         return [*self._watchers, *(watcher for some in of_screens for watcher in some)]
 
     def look_again(self) -> None:
@@ -203,6 +230,12 @@ class Wavedeck(App[None]):
         else:
             self.push_screen(RunScreen(run_id))
 
+    def open_listen(self, run_id: str, set_name: str | None = None, item: str | None = None) -> None:
+        """Hear the samples of a run; sound and spectrograms are loaded by the first such screen only."""
+        from .screens.listen import ListenScreen
+
+        self.push_screen(ListenScreen(run_id, set_name, item))
+
     def view_of(self, run_id: str) -> RunView | None:
         """The newest view of a run."""
         return next((view for view in self.views if view.id == run_id), None)
@@ -216,7 +249,10 @@ class Wavedeck(App[None]):
         self.push_screen(LaunchScreen())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Neither the launch form nor the hosts can be opened from themselves."""
+        """Neither the launch form nor the hosts can be opened from themselves; nothing, from behind a dialog."""
+        dialog = isinstance(self.screen, ModalScreen) and not isinstance(self.screen, CommandPalette)
+        if dialog and action in ("hosts", "launch", "help", "next_theme"):
+            return False  # not `quit`: ctrl+q always leaves; the letter q is no binding of a dialog
         if action == "hosts":
             return not isinstance(self.screen, HostsScreen | LaunchScreen)
         return action != "launch" or not isinstance(self.screen, LaunchScreen)

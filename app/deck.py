@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, cast
 
 from textual.dom import DOMNode
 
@@ -39,7 +40,7 @@ class Fleet(Protocol):
         """Take a host off the list; what was mirrored stays."""
 
     async def trust(self, name: str) -> None:
-        """Forget the key that was accepted; the question of the first time follows."""
+        """Ask about the key that it shows now, once, and take it in place of the old one; then connect."""
 
     async def sessions_kill(self, name: str, session: TmuxSession) -> None:
         """End a tmux session."""
@@ -49,6 +50,10 @@ class Fleet(Protocol):
 
     async def sessions_new(self, name: str, new: str) -> None:
         """Make a tmux session."""
+
+    def sample_opener(self, view: RunView) -> Callable[[Path], BinaryIO | Path] | None:
+        """How to open sample files of a run: by ranges where it lives on another host; None for one of this machine."""
+        ...
 
     async def attach_argv(self, name: str, session: TmuxSession) -> list[str]:
         """A command of this machine that takes over the terminal."""
@@ -76,6 +81,9 @@ class Deck(Protocol):
 
     def open_run(self, run_id: str) -> None:
         """Show one run."""
+
+    def open_listen(self, run_id: str, set_name: str | None = None, item: str | None = None) -> None:
+        """Hear the samples of a run."""
 
     def pause(self) -> None:
         """Stop reading while the deck is suspended."""

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ..engine.errors import WavedeckError
@@ -22,6 +23,8 @@ from .messages import LaunchProgress, QuestionAsked, Told
 
 if TYPE_CHECKING:
     from ..engine.catalog import Far
+    from ..engine.run_view import RunView
+    from ..remote.far_samples import Opened
     from ..remote.host import Host
     from ..remote.operations import LaunchResult
     from ..remote.provision.there import Progress
@@ -184,6 +187,13 @@ class DeckFleet:
 
         await self.do(name, partial(_swapped, sessions.create, new))
         self._looked = -1e9
+
+    def sample_opener(self, view: RunView) -> Callable[[Path], Opened] | None:
+        """How to open sample files of a run: by ranges where it lives on another host; None for one of this machine."""
+        from ..engine.rundir import RunDir
+        from ..remote.far_samples import sample_opener
+
+        return sample_opener(self._home, RunDir(view.dir), self._thread) if view.is_copy else None
 
     async def attach_argv(self, name: str, session: TmuxSession) -> list[str]:
         """A command of this machine that takes over the terminal."""

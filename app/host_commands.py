@@ -30,13 +30,14 @@ class HostCommands:
 
     # --- hosts
 
-    def add(self) -> None:
-        """Ask for name and ssh line, then connect."""
+    def add(self, select: Callable[[str], None]) -> None:
+        """Ask for name and ssh line, then connect; `select` puts the cursor on it as soon as it is there."""
 
         def answered(given: tuple[str, str] | None) -> None:
             if given is not None:
                 name, line = given
                 self._work(f"adding {fmt.plain(name, 48)}", lambda: self._deck.fleet.add(name, line), f"added {name}")
+                select(name)
 
         self._app.push_screen(AddHost([view.name for view in self._deck.hosts]), answered)
 
@@ -57,22 +58,11 @@ class HostCommands:
         self._work(f"connecting to {view.name}", lambda: self._deck.fleet.retry(view.name))
 
     def trust(self, view: HostView) -> None:
-        """Ask, then forget the key that was accepted; the first-use question shows the new one."""
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self._work(f"asking {view.name} for its key", lambda: self._deck.fleet.trust(view.name))
-
-        changed = view.link is LinkState.KEY_CHANGED
-        detail = (
-            f"{fmt.plain(view.reason or '', 400)} A rented machine that was made anew has a new key; a machine that "
-            "was not should have its old one. The new fingerprint is shown before anything is sent."
-        )
-        question = f"Forget the key of {view.name} that was accepted?"
-        if changed:
-            self._app.push_screen(Confirm(question, detail.strip(), "Forget it", danger=True), answered)
+        """Look which key it shows now; the one question, with both fingerprints, comes from there."""
+        if view.link is LinkState.KEY_CHANGED:
+            self._work(f"asking {view.name} for its key", lambda: self._deck.fleet.trust(view.name))
         else:
-            answered(True)
+            self.retry(view)
 
     # --- sessions
 

@@ -26,6 +26,7 @@ class Context:
     data_root: `$WAVEDECK_HOME/data/<recipe>`; data sets lie in a directory per signature below it.
     resume: continue from the newest whole checkpoint.
     attempt: 1 for a launch, counting up with each resume.
+    checkpoint: name of the checkpoint to evaluate; None is the best one.
     """
 
     run: RunDir
@@ -33,6 +34,7 @@ class Context:
     resume: bool = False
     attempt: int = 1
     device: str = "auto"
+    checkpoint: str | None = None
     journal: EventWriter = field(init=False)
     _last_progress: float = field(default=0.0, init=False)
 

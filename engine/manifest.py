@@ -80,6 +80,10 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     parse_console: bool = False
     patterns: list[str] = []
     resume: bool = False
+    stage: str | None = None
+    """The one stage of the recipe that this attempt runs; None is what the manifest says."""
+    checkpoint: str | None = None
+    """Name of the checkpoint that the stage is to use; None leaves the choice to it."""
     columns: int = 120
     rows: int = 40
 

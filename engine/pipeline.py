@@ -120,12 +120,13 @@ def _run(run: RunDir, journal: EventWriter, attempt: Attempt) -> Outcome:
     recipe = _recipe(manifest)
     config: Any = from_resolved(recipe.config, manifest.config)
     data_root = Home.default().data / recipe.name
-    context = Context(run, data_root, resume=attempt.resume, attempt=attempt.attempt)
+    context = Context(run, data_root, resume=attempt.resume, attempt=attempt.attempt, checkpoint=attempt.checkpoint)
     context.journal = journal
-    stages = recipe.stages if manifest.stage is None else (recipe.stage(manifest.stage),)
+    only = attempt.stage or manifest.stage
+    stages = recipe.stages if only is None else (recipe.stage(only),)
     begun = False
     for stage in stages:
-        if manifest.stage is None and _is_done(stage, config, data_root):
+        if only is None and _is_done(stage, config, data_root):
             context.say(f"{stage.name}: already done, skipped.")
             continue
         if begun and _stop_requested(run, attempt.attempt):

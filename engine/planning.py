@@ -16,11 +16,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
+from .checkpoints import CheckpointLine, best, latest
 from .config import Composed, compose
 from .errors import UsageError
 from .format import plain
 from .hosts import LOCAL
-from .manifest import Attempt, Manifest
+from .manifest import Attempt, Headline, Manifest
 from .names import new_run_id
 from .provenance import git_state, package_versions, redact_argv
 from .recipe import Recipe
@@ -347,3 +350,31 @@ def plan_resume(run: RunDir, manifest: Manifest, last: Attempt, now: float | Non
         columns=last.columns,
         rows=last.rows,
     )
+
+
+def plan_evaluation(
+    run: RunDir, manifest: Manifest, last: Attempt, *, stage: str, checkpoint: str, now: float | None = None
+) -> Attempt:
+    """An attempt that only judges a checkpoint; a later resume goes on with the training, not with this."""
+    planned = plan_resume(run, manifest, last, now)
+    return msgspec.structs.replace(planned, resume=False, stage=stage, checkpoint=checkpoint)
+
+
+def choose_checkpoint(lines: Sequence[CheckpointLine], wanted: str, headline: Headline | None) -> CheckpointLine:
+    """The checkpoint that `best`, `last`, a step or a file's name means.
+
+    Raises
+    ------
+    UsageError: there is no such checkpoint; the sentence names those there are.
+    """
+    if not lines:
+        raise UsageError("this run has no checkpoint to evaluate yet.")
+    if wanted in ("best", "last"):
+        found = (best(lines, headline) if wanted == "best" and headline is not None else None) or latest(lines)
+    else:
+        step = int(wanted) if wanted.isascii() and wanted.isdecimal() and len(wanted) < 19 else None
+        found = next((line for line in reversed(lines) if line.name == wanted or line.step == step), None)
+    if found is None:
+        steps = ", ".join(str(line.step) for line in lines[-8:])
+        raise UsageError(f"there is no checkpoint {plain(wanted, 60)!r}: use best, last or one of the steps {steps}.")
+    return found

@@ -54,8 +54,8 @@ class Rhythm:
     first_retry_s: float = 0.5
     longest_retry_s: float = 30.0
     refused_retry_s: float = 30.0
-    steady_s: float = 60.0
-    """Up for that long, the next retry is a quick one again."""
+    settled_s: float = 3.0
+    """Connected for that long, the first retry after its loss is a quick one."""
     python_retry_s: float = 60.0
     record_s: float = 3.0
     lock_s: float = 1.0
@@ -111,6 +111,7 @@ class Link:
         self._written = -1e9
         self._recorded: tuple[LinkState, int] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._was_up = False
         self._nudge = asyncio.Event()
         self._news = asyncio.Event()
         self._later_ack: asyncio.TimerHandle | None = None
@@ -189,12 +190,12 @@ class Link:
         delay = self._rhythm.first_retry_s
         try:
             while True:
-                began = time.monotonic()
                 self._nudge.clear()
                 self._set(LinkState.CONNECTING, self.reason)
                 state = await self._once()
-                if time.monotonic() - began > self._rhythm.steady_s:
+                if self._was_up:
                     delay = self._rhythm.first_retry_s
+                self._was_up = False
                 pause = self._rhythm.refused_retry_s if state.needs_user else delay * random.uniform(0.5, 1.0)
                 delay = min(2 * delay, self._rhythm.longest_retry_s)
                 self._retry_at = time.time() + pause
@@ -290,7 +291,8 @@ class Link:
     async def _attend(self, agent: AgentClient, connection: Connection) -> None:
         """Ask for signs of life and keep the copies going, until the link is lost."""
         asked: asyncio.Task[None] | None = None
-        due, looked, synced = 0.0, -1e9, time.monotonic()
+        began = time.monotonic()
+        due, looked, synced = 0.0, -1e9, began
         try:
             while True:
                 now = time.monotonic()
@@ -309,6 +311,7 @@ class Link:
                 if self.mirror.full is not None:
                     self.mirror.try_again()
                 self._set(*self._standing(silent))
+                self._was_up = self._was_up or now - began >= self._rhythm.settled_s
                 if now - synced >= 1.0:
                     synced = now
                     await self.mirror.sync()

@@ -36,6 +36,7 @@ from .local_machine import LocalMachine
 from .starting import small_environment, start_in_tmux
 
 SUPERVISOR = Path(__file__).parent / "payload" / "supervisor.py"
+END_S = 10.0
 TAKE_S = 15.0
 """How long a supervisor may take to come up on a machine that is busy."""
 
@@ -252,4 +253,6 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     transport = getattr(process, "_transport", None)  # the only handle on pipes that a grandchild may hold open
     if transport is not None:
         transport.close()
-    await process.wait()
+    with contextlib.suppress(TimeoutError):  # it was killed; its end is not worth waiting for for ever
+        async with asyncio.timeout(END_S):
+            await process.wait()

@@ -92,8 +92,14 @@ async def launch(
     return await _uncut(whole())
 
 
-async def resume(home: Home, host: Host, run: RunDir, environ: Mapping[str, str] | None = None) -> LaunchResult:
-    """Start the next attempt of a run that has ended.
+async def resume(
+    home: Home,
+    host: Host,
+    run: RunDir,
+    environ: Mapping[str, str] | None = None,
+    plan: Callable[[RunDir, Manifest, Attempt], Attempt] = plan_resume,
+) -> LaunchResult:
+    """Start the next attempt of a run that has ended, as `plan` has it: training goes on, unless told otherwise.
 
     The attempt's record is created exclusively, so of two resumes at once only one starts anything. Records of earlier
     attempts may stay: every reader compares attempt numbers. Cancelling it ends only the waiting, as for `launch`.
@@ -109,7 +115,7 @@ async def resume(home: Home, host: Host, run: RunDir, environ: Mapping[str, str]
         attempt = Attempt(attempt=1, requested=time.time(), argv=manifest.command, cwd=manifest.cwd or "/")
     else:
         _refuse_alive(run, last, await host.living(run.id), "stop it first")
-        attempt = plan_resume(run, manifest, last)
+        attempt = plan(run, manifest, last)
 
     async def whole() -> LaunchResult:
         await _create_attempt(host, run, attempt)

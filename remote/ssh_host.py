@@ -128,6 +128,25 @@ class SshHost:
 
     # --- runs
 
+    async def read_range(self, run_id: str, name: str, offset: int, count: int) -> tuple[bytes, int, float]:
+        """At most `count` bytes (1 MiB) of a file of a run there, with the file's size and modification time now.
+
+        Raises
+        ------
+        FileNotFoundError: there is no such file. WavedeckError: it cannot be read. LinkDown: the host does not answer.
+        """
+        agent = await self._agent()
+        try:
+            header, data = await agent.ask("read", run=run_id, name=name, offset=offset, count=count)
+        except Failed as failure:
+            if failure.why == "missing":
+                raise FileNotFoundError(2, "there is no such file there any more", name) from None
+            raise WavedeckError(f"{name} of {run_id} cannot be read on {self.name}: {failure.text}") from None
+        size, changed = header.get("size"), header.get("mtime")
+        if type(size) is not int or not isinstance(changed, int | float) or len(data) > count:
+            raise WavedeckError(f"{name} of {run_id} cannot be read on {self.name}: the answer makes no sense.")
+        return data, size, float(changed)
+
     async def create_run(self, run_id: str, files: Mapping[str, bytes]) -> None:
         agent = await self._agent()
         listed = [[name, len(data)] for name, data in files.items()]

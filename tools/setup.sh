@@ -20,6 +20,10 @@ need tmux tmux
 need rsync rsync
 need ssh openssh-client
 need git git
+# Sound. Without it everything else works and the deck says how to get it, so it is asked for only where that is free.
+if [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+  ls /usr/lib/*/libportaudio.so.2 /usr/lib/libportaudio.so.2 >/dev/null 2>&1 || missing+=(libportaudio2)
+fi
 # Debian's python3 comes without ensurepip; an environment cannot be made without it.
 "$PYTHON" -c 'import ensurepip' 2>/dev/null || missing+=("$("$PYTHON" -c 'import sys; print(f"python3.{sys.version_info.minor}-venv")')")
 # `setup.sh test-packages`: what only the tests need. They log in to an OpenSSH server on a loopback port, through the
@@ -30,6 +34,7 @@ if [ "${1:-}" = test-packages ]; then
   missing=()
   PATH="$PATH:/usr/sbin:/sbin"
   need sshd openssh-server; need fish fish; need tcsh tcsh; need ip iproute2; need nft nftables
+  [ -e /usr/share/alsa/alsa.conf ] || missing+=(libasound2-data)
   if [ ${#missing[@]} -gt 0 ] && ! { [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; }; then
     say "some tests of remote hosts will be skipped; to run them all: sudo apt-get install -y ${missing[*]}"
     exit 0

@@ -23,7 +23,7 @@ class HostHeader(Static):
     """One line of facts, then sentences; as high as they need."""
 
     DEFAULT_CSS = """
-    HostHeader { height: auto; max-height: 10; min-height: 2; padding: 0 1; background: $surface;
+    HostHeader { height: auto; max-height: 65%; min-height: 2; padding: 0 1; background: $surface;
         border-top: solid $panel; }
     """
 
@@ -116,7 +116,7 @@ def _sentences(view: HostView, palette: Palette, now: float) -> list[Text]:
     lines = []
     bad = palette.bad if view.link.needs_user else palette.warn
     if view.reason and view.link is not LinkState.CONNECTED:
-        lines.append(Text(fmt.plain(view.reason, 300), style=bad))
+        lines.append(Text(fmt.plain(view.reason, 800), style=bad))
     advice = Text("" if view.is_local else ADVICE.get(view.link, ""))
     if is_stale(view) and view.reading is not None and view.heard is not None:
         words = f" What is shown is the last known picture, from {age_words(view, now)}."

@@ -23,7 +23,7 @@ ADVICE = {
     LinkState.REFUSED: "It answers but does not let us in: check user and key of its ssh line, then r tries again.",
     LinkState.KEY_UNKNOWN: "It was never seen before: r asks whether its key is right.",
     LinkState.KEY_CHANGED: "Nothing was sent to it. If the machine was made anew, compare the fingerprint with your "
-    "provider's page or with `ssh-keygen -lf` on its own console; T forgets the old key and asks about the new one. "
+    "provider's page or with `ssh-keygen -lf` on its own console; T shows both keys and takes the new one. "
     "If not, somebody may be listening: leave it as it is.",
     LinkState.PAUSED: "",
 }

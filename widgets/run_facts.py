@@ -8,6 +8,7 @@ from rich.style import Style
 from rich.text import Text
 
 from ..engine import format as fmt
+from ..engine.hosts import LinkState
 from ..engine.names import tail
 from ..engine.run_view import RunView
 from ..engine.state import RunState, describe_end
@@ -16,6 +17,12 @@ from .palette import Palette
 from .runs_table import bar
 
 SILENT_AFTER_S = 30.0
+_NEEDS = {
+    LinkState.REFUSED: "refused: {} answers and does not let us in",
+    LinkState.KEY_UNKNOWN: "unknown host key: nobody has said that the key of {} is right",
+    LinkState.KEY_CHANGED: "host key changed: {} shows another key than before",
+}
+"""Why a host that answers is out of reach: only its user can end that, on the Hosts screen."""
 
 
 def headline(view: RunView, palette: Palette, width: int) -> Text:
@@ -58,12 +65,15 @@ def _numbers(view: RunView, palette: Palette) -> list[Text]:
     return parts
 
 
-def status_line(view: RunView, palette: Palette) -> Text:
-    """The second line: what happened to the run, then its newest alert; without either, how long it runs."""
+def status_line(view: RunView, palette: Palette, link: LinkState | None = None) -> Text:
+    """The second line: what happened to the run, then its newest alert; without either, how long it runs.
+
+    `link` is how its host is reached, where that is known.
+    """
     now = time.time()
     if view.state is RunState.UNREADABLE:
         return Text(fmt.plain(view.problem or "", 300), style=palette.bad)
-    said = [part for part in (_trouble(view, palette, now), _alert(view, palette)) if part is not None]
+    said = [part for part in (_trouble(view, palette, now, link), _alert(view, palette)) if part is not None]
     if said:
         return Text("   ").join(said)
     if view.nan_counts:
@@ -73,7 +83,7 @@ def status_line(view: RunView, palette: Palette) -> Text:
     return Text(_quiet_facts(view, now), style=palette.muted)
 
 
-def _trouble(view: RunView, palette: Palette, now: float) -> Text | None:
+def _trouble(view: RunView, palette: Palette, now: float, link: LinkState | None) -> Text | None:
     """How the run came to grief, if it did: an old alert must not hide a crash."""
     if view.state in (RunState.FAILED, RunState.KILLED):
         lines = view.exit.tail if view.exit else []
@@ -83,17 +93,22 @@ def _trouble(view: RunView, palette: Palette, now: float) -> Text | None:
         words = "no process and no exit record: the machine rebooted or the supervisor was killed. r resumes."
         return Text(words, style=palette.bad)
     if view.state is RunState.UNREACHABLE:
-        return Text(unreachable_words(view, now), style=palette.warn)
+        style = palette.bad if link is not None and link.needs_user else palette.warn
+        return Text(unreachable_words(view, now, link), style=style)
     if view.state is RunState.STALLED:
         return Text(f"alive, but silent for {fmt.duration(now - (view.last_sign or now))}", style=palette.warn)
     return None
 
 
-def unreachable_words(view: RunView, now: float) -> str:
-    """Who does not answer, and how old the picture is."""
+def unreachable_words(view: RunView, now: float, link: LinkState | None = None) -> str:
+    """Who does not answer or is not trusted, and how old the picture is."""
     who = fmt.plain(view.host, 40) if view.is_copy else "its host"
     since = view.heard or view.last_sign
     age = f", from {coarse(now - since)} ago" if since is not None else ""
+    if link is not None and link in _NEEDS:
+        return (
+            f"{_NEEDS[link].format(who)} (h: hosts). This is the last known picture{age}; the training may well go on"
+        )
     return f"{who} does not answer: this is the last known picture{age}. The training may well go on there (h: hosts)"
 
 

@@ -101,7 +101,8 @@ def rm(
     for word in runs:
         catalog_, directory = find(word)
         view = catalog_.view(directory)
-        if view.state.active and not view.is_copy:  # of a run elsewhere its host decides
+        running = view.state.active and (not view.is_copy or (view.state != "unreachable" and not here))
+        if running:  # of a run whose host was not asked yet its host decides
             raise UsageError(f"{view.id} is {view.state}: stop it first with `wavedeck stop {view.id}`.")
         found.append((catalog_, directory, view))
     ids = [directory.id for _, directory, _ in found]

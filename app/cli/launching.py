@@ -148,7 +148,7 @@ def _start(home: Home, place: Place, plan: Plan, *, detach: bool | None, dry_run
         else:
             print(plan.run_id)
         return
-    _watch(place, plan.run_id, as_json)
+    watch_run(place, plan.run_id, as_json)
 
 
 def _print_plan(plan: Plan, as_json: bool) -> None:
@@ -162,13 +162,17 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
     print_plan(plan)
 
 
-def _watch(place: Place, run_id: str, as_json: bool) -> None:
+def watch_run(place: Place, run_id: str, as_json: bool) -> None:
     from .live_line import watch
 
     runs = catalog(place.far)
     directory = runs.resolve(run_id)
     say(f"{run_id}: Ctrl-C leaves it running; `wavedeck stop {run_id}` ends it.")
-    view = watch(runs, directory, place.tell)
+    try:
+        view = watch(runs, directory, place.tell)
+    except KeyboardInterrupt:
+        say(f"\n{run_id} goes on: `wavedeck logs -f {run_id}` follows it, `wavedeck stop {run_id}` ends it.")
+        raise
     if as_json:
         print_json(view.to_json())
     raise typer.Exit(ExitCode.OK if view.state == "finished" else ExitCode.RUN_FAILED)
@@ -180,6 +184,7 @@ def resume(
     as_json: JsonOption = False,
 ) -> None:
     """Go on with a run from its newest whole checkpoint, in the same directory."""
+    from ...engine.catalog import newest_attempt
     from ...engine.state import RunState
     from ...remote import operations
 
@@ -187,7 +192,8 @@ def resume(
     view = runs.view(directory)
     if view.problem and view.manifest is None:
         raise UsageError(f"{view.id}: {view.problem}")
-    if view.state is RunState.FINISHED:
+    last = newest_attempt(directory)
+    if view.state is RunState.FINISHED and not (last is not None and last.stage):  # an evaluation is not its end
         raise UsageError(f"{view.id} has finished: there is nothing to resume. `wavedeck run` starts a new one.")
     with at(runs.home, view.host) as place:
         result = place.do(lambda host: operations.resume(runs.home, host, directory))
@@ -196,7 +202,7 @@ def resume(
         if detach:
             print_json({"id": directory.id, "dir": str(directory.path)}) if as_json else print(directory.id)
             return
-        _watch(place, directory.id, as_json)
+        watch_run(place, directory.id, as_json)
 
 
 def demo(

@@ -14,7 +14,7 @@ import typer
 
 from ... import __version__
 from ...engine.errors import ExitCode, WavedeckError
-from . import control, hosts, launching, machines, reading, sessions
+from . import control, hosts, launching, listening, machines, reading, sessions
 from .opening import open_deck
 
 app = typer.Typer(
@@ -25,7 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for module in (launching, reading, control, hosts, machines, sessions):
+for module in (launching, reading, listening, control, hosts, machines, sessions):
     module.register(app)
 
 
@@ -55,7 +55,7 @@ def main() -> None:
         print(f"wavedeck: {error}", file=sys.stderr)
         sys.exit(int(error.exit_code))
     except KeyboardInterrupt:
-        print(file=sys.stderr)
+        print("\nwavedeck: interrupted.", file=sys.stderr)
         sys.exit(int(ExitCode.INTERRUPTED))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,8 +9,16 @@ import typer
 from ...engine.errors import WavedeckError
 
 
-def open_deck(run_id: str | None = None) -> None:
-    """Start the Textual app on this terminal, or say why that cannot be."""
+def open_deck(
+    run_id: str | None = None, listen: tuple[str, str | None, str | None] | None = None, *, tour: bool = False
+) -> None:
+    """Start the Textual app on this terminal, or say why that cannot be.
+
+    Parameters
+    ----------
+    run_id: the run to open. listen: run, set and item to open the Listen screen on. tour: once the run has
+    finished, listen to it.
+    """
     from ...engine.rundir import Home
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -19,7 +27,7 @@ def open_deck(run_id: str | None = None) -> None:
     home.ensure_writable()
     from ..cockpit import Wavedeck
 
-    application = Wavedeck(home, open_run=run_id)
+    application = Wavedeck(home, open_run=run_id, listen=listen, tour=tour)
     application.run()
     if application.return_code:
         raise typer.Exit(application.return_code)

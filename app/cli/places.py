@@ -75,6 +75,10 @@ class Place:
 
         try:
             done = self.do(prepared)
+        except KeyboardInterrupt:
+            narration.close()
+            say(f"nothing was launched; what was prepared on {self.name} so far helps the next launch.")
+            raise
         finally:
             narration.close()
         for notice in done.notices:

@@ -59,9 +59,9 @@ def print_runs(views: Iterable[RunView]) -> None:
     live = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if live else 10_000
     colour = live and "NO_COLOR" not in os.environ
-    print(_paint(_line(titles, widths)[:width], "2", colour))
+    print(_paint(_cut(_line(titles, widths), width), "2", colour))
     for view, row in zip(shown, rows, strict=True):
-        line = _line(row, widths)[:width]
+        line = _cut(_line(row, widths), width)
         mark = len(row[0])
         print(_paint(line[:mark], _SGR.get(view.state, ""), colour) + line[mark:])
 
@@ -80,6 +80,11 @@ def _cells(view: RunView, now: float) -> tuple[str, ...]:
         best_words(view),
         fmt.duration(now - view.created if view.created else None),
     )
+
+
+def _cut(line: str, width: int) -> str:
+    """A line that fits; one that was cut says so, since half a number is a wrong one."""
+    return line if len(line) <= width else line[: max(0, width - 1)] + "…"
 
 
 def _without_host(cells: tuple[str, ...]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ def tour(*, headless: bool) -> None:
     from .opening import open_deck
 
     say(f"{run_id} runs on by itself: closing the deck does not stop it.")
-    open_deck(run_id)
+    open_deck(run_id, tour=True)
 
 
 def _running_demo() -> str | None:
@@ -64,4 +64,8 @@ def _plain_tour(run_id: str) -> None:
     print_run(view)
     if view.state != "finished":
         sys.exit(int(ExitCode.RUN_FAILED))
-    say(f"\nNext: `wavedeck` opens the deck, `wavedeck logs {run_id}` shows what it printed.")
+    say("\n$ wavedeck samples last --limit 8")
+    from .listening import samples
+
+    samples(run_id, limit=8, offline=True)
+    say(f"\nNext: `wavedeck listen {run_id}` plays them, `wavedeck` opens the deck.")

@@ -12,6 +12,10 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 
+from ...engine.errors import UsageError
+from ...remote.hosts_file import valid_name
+from ...remote.ssh.words import parse_words
+
 HELP = (
     "Paste the line you would type in a shell; options such as -p, -i, -J and -l are understood, and so is an alias of "
     "your ~/.ssh/config. Looking at a host installs nothing there."
@@ -84,11 +88,16 @@ class AddHost(ModalScreen[tuple[str, str] | None]):
             self.query_one("#wrong", Static).update(f"✗ {wrong}")
 
     def _wrong(self, name: str, line: str) -> str | None:
-        """What only a look at the list tells; the rest is checked where the line is taken apart."""
+        """What is wrong, as a sentence; what was typed stays in the fields."""
         if not line:
             return "paste the ssh line first, such as: ssh -p 10648 root@203.0.113.20"
         if name in self._taken:
             return f"there is a host {name} already: choose another name"
+        try:
+            parse_words(line)
+            valid_name(name)
+        except UsageError as error:
+            return str(error)
         return None
 
     @on(Button.Pressed, "#no")

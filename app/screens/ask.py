@@ -8,7 +8,7 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
@@ -27,10 +27,12 @@ class Ask(ModalScreen[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Leave it", id="ask.leave", tooltip="Do not connect for now"),
+        Binding("n", "dismiss(None)", "Leave it", id="ask.no", tooltip="Do not take this key"),
+        Binding("y", "accept", "It is the right key", id="ask.yes", tooltip="Trust this key from now on"),
     ]
     DEFAULT_CSS = """
     Ask { align: center middle; background: $background 60%; }
-    Ask > Vertical { width: 72; max-width: 96%; height: auto; max-height: 96%; padding: 1 2; background: $panel;
+    Ask > VerticalScroll { width: 72; max-width: 96%; height: auto; max-height: 96%; padding: 1 2; background: $panel;
         border: round $warning; border-title-color: $accent; overflow-y: auto; }
     Ask Static { width: 1fr; height: auto; }
     Ask #fingerprint { margin: 1 0; padding: 0 1; background: $surface; text-style: bold; color: $accent; }
@@ -48,7 +50,7 @@ class Ask(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         """Who asks, what, and the ways to answer."""
         question = self._question
-        with Vertical() as box:
+        with VerticalScroll(can_focus=False) as box:
             box.border_title = Text(fmt.plain(question.host, 40))
             yield Static(Text(fmt.plain(question.title, 200), style="bold"), id="question")
             if question.text.strip():
@@ -61,23 +63,21 @@ class Ask(ModalScreen[str | None]):
                 if question.secret:
                     yield Static(Text(KEPT), classes="detail")
             with Horizontal():
-                yield Button("Leave it (esc)", id="no")
+                yield Button("Leave it (n)" if self._key else "Leave it (esc)", id="no")
                 words = "It is the right key (y)" if self._key else "Answer (enter)"
                 yield Button(words, id="yes", variant="warning" if self._key else "primary")
 
     def on_mount(self) -> None:
         """A key is never accepted by a stray enter; a password can be typed at once."""
-        self.query_one("#no" if self._key else "#answer").focus()
+        self.query_one("#no" if self._key else "#answer").focus(scroll_visible=not self._key)
 
-    def key_y(self) -> None:
-        """Accept the key; in a field it is a letter like any other and never gets here."""
-        if self._key:
-            self.dismiss("yes")
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only a key can be accepted by a letter."""
+        return self._key or action != "accept"
 
-    def key_n(self) -> None:
-        """Do not."""
-        if self._key:
-            self.dismiss(None)
+    def action_accept(self) -> None:
+        """Accept the key; in a field `y` is a letter like any other and never gets here."""
+        self.dismiss("yes")
 
     @on(Input.Submitted)
     @on(Button.Pressed, "#yes")
@@ -91,7 +91,7 @@ class Ask(ModalScreen[str | None]):
 
 def _lines(text: str) -> Text:
     """The host's words, line by line: an instruction may have several."""
-    return Text("\n".join(fmt.plain(line, 300) for line in text.splitlines()[:8]))
+    return Text("\n".join(fmt.plain(line, 800) for line in text.splitlines()[:8]))
 
 
 def _fingerprint(question: Question) -> str:

@@ -7,7 +7,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
@@ -21,8 +21,8 @@ class Confirm(ModalScreen[bool]):
     ]
     DEFAULT_CSS = """
     Confirm { align: center middle; background: $background 60%; }
-    Confirm > Vertical { width: 64; max-width: 96%; height: auto; max-height: 96%; padding: 1 2; background: $panel;
-        border: round $warning; }
+    Confirm > VerticalScroll { width: 64; max-width: 96%; height: auto; max-height: 96%; padding: 1 2;
+        background: $panel; border: round $warning; }
     Confirm Static { width: 1fr; height: auto; }
     Confirm #detail { color: $text-muted; margin-top: 1; }
     Confirm Horizontal { height: auto; margin-top: 1; align-horizontal: right; }
@@ -38,7 +38,7 @@ class Confirm(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         """Question, what follows from a yes, and the two answers."""
-        with Vertical():
+        with VerticalScroll(can_focus=False):
             yield Static(Text(self._question, style="bold"), id="question")
             yield Static(Text(self._detail), id="detail")
             with Horizontal():
@@ -47,7 +47,7 @@ class Confirm(ModalScreen[bool]):
 
     def on_mount(self) -> None:
         """The harmless answer has the focus."""
-        self.query_one("#no", Button).focus()
+        self.query_one("#no", Button).focus(scroll_visible=False)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """A click answers."""

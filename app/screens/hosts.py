@@ -10,7 +10,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.reactive import reactive
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 from textual.widgets import Footer, TabbedContent, TabPane, Tabs
 
@@ -54,7 +54,7 @@ class HostsScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "add_host", "Add", id="hosts.add", tooltip="Add a machine by its ssh line"),
         Binding("r", "retry_host", "Connect now", id="hosts.retry", tooltip="Do not wait for the next try"),
-        Binding("T", "trust_host", "Trust new key", id="hosts.trust", tooltip="Forget the old key, look at the new"),
+        Binding("T", "trust_host", "Trust new key", id="hosts.trust", tooltip="Compare both keys, take the new one"),
         Binding("d", "remove_host", "Remove", id="hosts.remove", tooltip="Take this host off the list"),
         Binding("escape", "back", "Back", id="hosts.back", tooltip="To the hosts, then to where we were"),
         *[
@@ -128,6 +128,11 @@ class HostsScreen(Screen[None]):
         bar.note = summarise(others)
         self._show_selected()
 
+    def select(self, name: str) -> None:
+        """Put the cursor on a host, now or as soon as it is there."""
+        self._wanted = name
+        self.show_hosts(deck_of(self).hosts)
+
     def show_runs(self, views: tuple[RunView, ...]) -> None:
         """The runs changed: their numbers per host may have."""
         self.query_one(HostTable).show(list(self._views.values()), active_runs(views))
@@ -140,7 +145,7 @@ class HostsScreen(Screen[None]):
 
     def _tick(self) -> None:
         """Ages and countdowns."""
-        if self.is_active and len(self._views) > 1:
+        if len(self._views) > 1 and self._seen:
             self.query_one(HostTable).tick()
             self.query_one(HostHeader).tick()
 
@@ -149,8 +154,15 @@ class HostsScreen(Screen[None]):
         self._show_selected()
 
     def on_screen_resume(self) -> None:
-        """Back in front."""
+        """Back in front; behind a dialog the deck's keys were not offered."""
+        self.refresh_bindings()
         self.show_hosts(deck_of(self).hosts)
+
+    @property
+    def _seen(self) -> bool:
+        """In front, or behind nothing but dialogs."""
+        stack = self.app.screen_stack
+        return self in stack and all(isinstance(screen, ModalScreen) for screen in stack[stack.index(self) + 1 :])
 
     # --- the selected host
 
@@ -271,7 +283,7 @@ class HostsScreen(Screen[None]):
 
     def action_add_host(self) -> None:
         """A modal asks for the ssh line."""
-        self._commands.add()
+        self._commands.add(self.select)
 
     def action_retry_host(self) -> None:
         """Connect now."""
@@ -279,7 +291,7 @@ class HostsScreen(Screen[None]):
             self._commands.retry(self.selected)
 
     def action_trust_host(self) -> None:
-        """Ask, then forget the old key."""
+        """Look at the new key beside the old one, and ask."""
         if self.selected is not None:
             self._commands.trust(self.selected)
 

@@ -56,7 +56,10 @@ class RunScreen(RunKeys, Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         *RUN_BINDINGS,
         Binding("escape", "back", "Runs", id="run.back", tooltip="Back to the list of runs"),
-        Binding("h", "app.hosts", "Hosts", show=False, id="run.hosts", tooltip="Machines: links, GPUs, tmux sessions"),
+        Binding(
+            "h", "hosts_of_run", "Hosts", show=False, id="run.hosts", tooltip="Machines: links, GPUs, tmux sessions"
+        ),
+        Binding("8,l", "listen", "Listen", show=False, id="run.listen", tooltip="Hear its samples", key_display="8"),
         Binding("o", "pick", "Open…", id="run.pick", tooltip="Open another run"),
         *[
             Binding(
@@ -125,7 +128,9 @@ class RunScreen(RunKeys, Screen[None]):
             return
         changed = self._view is None or self._view.state is not view.state
         self._view = view
-        self.query_one(RunHeader).view = view
+        header = self.query_one(RunHeader)
+        header.know(deck_of(self).hosts)
+        header.view = view
         self.query_one(TitleBar).note = self.run_id
         self.query_one(CheckpointTable).show(view.checkpoints)
         self.query_one(ConfigPage).show(view.manifest)
@@ -290,6 +295,10 @@ class RunScreen(RunKeys, Screen[None]):
     def action_back(self) -> None:
         """Back to the list."""
         self.app.pop_screen()
+
+    def action_listen(self) -> None:
+        """Hear the samples."""
+        deck_of(self).open_listen(self.run_id)
 
     def action_pick(self) -> None:
         """Choose another run."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
 
 from ...engine.run_view import RunView
 from ...engine.state import RunState
@@ -12,6 +15,7 @@ RUN_BINDINGS: list[BindingType] = [
     Binding("s", "stop_run", "Stop", id="run.stop", tooltip="Ask the run to save and end"),
     Binding("r", "resume_run", "Resume", id="run.resume", tooltip="Go on from the newest whole checkpoint"),
     Binding("a", "attach_run", "Attach", id="run.attach", tooltip="The run's own terminal; ctrl+b d comes back"),
+    Binding("L", "listen_run", "Listen", show=False, id="run.listen-here", tooltip="Hear the run's samples"),
     Binding("d", "delete_run", "Delete", id="run.delete", tooltip="Delete the run's directory"),
 ]
 """Every screen with `RunKeys` lists these itself: Textual collects bindings from widgets only, not from mixins."""
@@ -56,6 +60,18 @@ class RunKeys:
         """Leave the deck for the run's tmux session; detaching comes back."""
         if self.selected is not None:
             deck_of(self).commands.attach(self.selected)
+
+    def action_hosts_of_run(self) -> None:
+        """The machines, with the cursor on the one this run lives on."""
+        from .hosts import HostsScreen
+
+        view = self.selected
+        cast(DOMNode, self).app.push_screen(HostsScreen(view.host if view is not None and view.is_copy else None))
+
+    def action_listen_run(self) -> None:
+        """Hear the samples."""
+        if self.selected is not None:
+            deck_of(self).open_listen(self.selected.id)
 
     def action_delete_run(self) -> None:
         """Ask, then delete."""

@@ -15,6 +15,7 @@ from ...engine.run_view import RunView
 from ...engine.rundir import RunDir
 from ...engine.state import RunState
 from ...widgets.live_table import LiveTable
+from ...widgets.run_header import RunHeader
 from ...widgets.run_preview import RunPreview
 from ...widgets.runs_table import RunsTable
 from ...widgets.title_bar import TitleBar
@@ -32,6 +33,7 @@ class RunsScreen(RunKeys, Screen[None]):
         *RUN_BINDINGS,
         Binding("slash", "filter", "Find", id="runs.filter", tooltip="Show only runs whose words match"),
         Binding("escape", "clear_filter", "Clear filter", show=False, id="runs.clear", tooltip="Show all runs again"),
+        Binding("h", "hosts_of_run", "Hosts", id="runs.hosts", tooltip="Machines: links, GPUs, tmux sessions"),
     ]
     DEFAULT_CSS = """
     RunsScreen #filter { dock: bottom; display: none; height: 3; border: round $accent; }
@@ -86,6 +88,7 @@ class RunsScreen(RunKeys, Screen[None]):
 
     def _show_selected(self) -> None:
         view = self.selected
+        self.query_one(RunHeader).know(deck_of(self).hosts)
         self.query_one(RunPreview).show_run(view)
         self._watch(view)
         offered = (view.id, view.state) if view else None

@@ -209,7 +209,12 @@ class Cells:
         return column
 
     def _attach(self, column: int, mark: str) -> None:
-        """Put a combining mark onto the character before `column`; at most eight, whatever the text piles up."""
+        """Put a combining mark onto the character before `column`; at most eight, whatever the text piles up.
+
+        Format characters (direction overrides, joiners) are left out: they would change how the rest is shown.
+        """
+        if unicodedata.category(mark) == "Cf":
+            return
         cells = self._cells or []
         at = column - 1
         if at > 0 and at < len(cells) and cells[at] == "":

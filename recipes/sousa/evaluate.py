@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from ...engine.training.device import choose_device
 from ...engine.training.snapshot import load_snapshot
 from .config import SousaConfig
 from .data import Clips, split_samples
+from .listening import write_samples
 from .model import RudimentNet
 from .recipe import RECIPE
 from .report import Scores, report_json, score, table_text
@@ -50,6 +52,7 @@ def evaluate(config: SousaConfig, context: Context) -> None:
     context.log({f"test/{name}": value for name, value in scores.metrics().items()}, line.step, line.epoch)
     write_atomic(context.run.path / "evaluation.json", report_json(scores, line))
     _write_confusion(context, scores, classes)
+    write_samples(config, context, clips.samples, judged.label_N, judged.logits_NK, classes, line)
     print(table_text(scores), flush=True)
     context.say(
         f"checkpoint {line.name} on {scores.clips} test clips of {len(classes)} rudiments: "
@@ -61,6 +64,8 @@ def _checkpoint(context: Context) -> CheckpointLine:
     """The best whole checkpoint; the next best when its file is damaged or gone, and says so."""
     directory = context.run.checkpoints
     lines = read_checkpoints(directory / MANIFEST_NAME)
+    if context.checkpoint is not None:
+        return _named(directory, lines, context.checkpoint)
     while lines:
         line = best(lines, RECIPE.headline) or latest(lines)
         assert line is not None
@@ -71,6 +76,17 @@ def _checkpoint(context: Context) -> CheckpointLine:
             context.say(f"checkpoint {line.name} {wrong}: passed over.", "warning")
         lines = [other for other in lines if other.name != line.name]
     raise WavedeckError("this run has no whole checkpoint to evaluate: run its train stage first.")
+
+
+def _named(directory: Path, lines: Sequence[CheckpointLine], name: str) -> CheckpointLine:
+    """The checkpoint that was asked for, and no other in its place."""
+    line = next((line for line in lines if line.name == name), None)
+    if line is None:
+        raise WavedeckError(f"this run has no checkpoint {name}.")
+    wrong = fault(directory, line)
+    if wrong is not None:
+        raise WavedeckError(f"checkpoint {name} {wrong}: choose another with --checkpoint.")
+    return line
 
 
 @torch.no_grad()

@@ -85,6 +85,7 @@ class Agent:
             "living": self._living,
             "sha256": self._sha256,
             "stat": self._stat,
+            "read": self._range,
             "payload": self._payload,
             "watch": lambda frame, payload: self._follower.watch(),
             "follow": lambda frame, payload: self._follower.follow(frame),
@@ -206,7 +207,8 @@ class Agent:
         except OSError:
             pass
         for answer in self._workers.results():
-            self._output.put(answer)
+            data = answer.pop("data", None)
+            self._output.put(answer, data or None)
 
     def _tell(self, frame: Frame) -> None:
         """A reading or a notice; the next one replaces it, so a link that is too slow loses some."""
@@ -264,6 +266,13 @@ class Agent:
 
     def _stat(self, frame: Frame, payload: bytes) -> None:
         self._workers.submit("stat", _key(frame), lambda _: self._home.stat(frame.get("path")))
+
+    def _range(self, frame: Frame, payload: bytes) -> None:
+        run = run_id(frame.get("run"))
+        self._workers.submit(
+            "read", _key(frame),
+            lambda _: self._home.read(run, frame.get("name"), frame.get("offset"), frame.get("count")),
+        )  # fmt: skip
 
     def _payload(self, frame: Frame, payload: bytes) -> None:
         self._file_work(frame, lambda: self._home.payload(frame.get("digest"), frame.get("name"), payload))

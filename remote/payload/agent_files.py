@@ -195,6 +195,24 @@ class Home:
         kind = "file" if stat.S_ISREG(facts.st_mode) else "dir" if stat.S_ISDIR(facts.st_mode) else "other"
         return {"size": facts.st_size, "mtime": facts.st_mtime, "kind": kind}
 
+    def read(self, run: str, name: Any, offset: Any, count: Any) -> Frame:
+        """Bytes of a file of a run, with its size and time now; fewer at its end. Raises Refused (`missing`)."""
+        parts = inner_name(name)
+        if not (isinstance(offset, int) and offset >= 0 and isinstance(count, int) and 0 <= count <= BLOCK):
+            raise Refused("error", "that is no range")
+        try:
+            descriptor = open_inside(self.run_dir(run), parts)
+        except (FileNotFoundError, NotADirectoryError):
+            raise Refused("missing", "there is no such file") from None
+        try:
+            facts = os.fstat(descriptor)
+            if not stat.S_ISREG(facts.st_mode):
+                raise Refused("error", "that is no regular file")
+            data = os.pread(descriptor, count, offset) if count else b""
+        finally:
+            os.close(descriptor)
+        return {"size": facts.st_size, "mtime": facts.st_mtime, "data": data}
+
     def sha256(self, path: Any, cancelled: threading.Event) -> Frame:
         """The digest of any regular file of this host. Raises Refused (`missing`)."""
         try:

@@ -70,6 +70,9 @@ def resolve(words: Sequence[str], config: Path | None = None) -> Target:
     """
     named = config or (Path(chosen).expanduser() if (chosen := os.environ.get(CONFIG_VARIABLE)) else None)
     options, destination = sort_words(words)
+    for option, value in zip(options, options[1:], strict=False):
+        if option == "-i" and not Path(value).expanduser().is_file():
+            raise UsageError(f"there is no key file {plain(value, 200)}: correct the -i in the ssh line of this host.")
     prefix = ("-F", str(named)) if named else ()
     files = tuple(word for pair in zip(options, options[1:], strict=False) if pair[0] == "-F" for word in pair)
     return _resolve((*prefix, *options), destination, files or prefix, ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -30,6 +31,7 @@ from wavedeck.tests.conftest import Snapshot, screen_text
 from wavedeck.tests.fakes import hosts as fakes
 from wavedeck.tests.fakes.hosts import AWAY, BUSY, CHANGED, CONNECTING, CPU_ONLY, HERON, MIG, NOW, REFUSED, RUDE
 from wavedeck.widgets.gpu_table import GpuTable
+from wavedeck.widgets.host_header import HostHeader
 from wavedeck.widgets.host_table import HostTable
 from wavedeck.widgets.line_chart import LineChart
 from wavedeck.widgets.live_table import LiveTable
@@ -173,13 +175,8 @@ async def test_retry_and_trust_ask_the_fleet() -> None:
         await go_to(pilot, "gpu2", "r")
         await until(pilot, lambda: ("retry", "gpu2") in fleet.asked)
         await go_to(pilot, "moved", "T")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Confirm), "the question")
-        await seen(pilot, "SHA256:")
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, HostsScreen))
-        assert ("trust", "moved") not in fleet.asked
-        await pilot.press("T", "y")
         await until(pilot, lambda: ("trust", "moved") in fleet.asked)
+        assert isinstance(pilot.app.screen, HostsScreen), "the one question comes from where both keys are known"
 
 
 async def test_remove_asks_first() -> None:
@@ -191,6 +188,54 @@ async def test_remove_asks_first() -> None:
         assert not fleet.asked
         await pilot.press("d", "y")
         await until(pilot, lambda: fleet.asked == [("remove", "gpu1")])
+
+
+async def test_the_screen_goes_on_behind_a_dialog(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with hosts_deck(AWAY) as pilot:
+        await go_to(pilot, "gpu2", "d")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
+        monkeypatch.setattr(time, "time", lambda: NOW + 2)
+        hosts = pilot.app.screen_stack[-2]
+        assert isinstance(hosts, HostsScreen)
+        hosts._tick()
+        await until(pilot, lambda: "in 2 s" in str(hosts.query_one(HostHeader).render()))
+
+
+async def test_no_sentence_about_safety_is_cut() -> None:
+    long = "It shows another key: " + "compare it with what the provider shows. " * 16 + "THE-END"
+    moved = msgspec.structs.replace(CHANGED, reason=long)
+    async with hosts_deck(moved, size=(80, 24)) as pilot:
+        await go_to(pilot, "moved")
+        await seen(pilot, "THE-END")
+        pilot.app.push_screen(Confirm("Sure?", long, "Do it"))
+        await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
+        await pilot.press("down", "down", "down", "down", "down", "down")
+        await seen(pilot, "THE-END")
+        await pilot.press("n")
+        pilot.app.push_screen(Ask(replace(KEY, text=long)))
+        await until(pilot, lambda: isinstance(pilot.app.screen, Ask))
+        await pilot.press(*["down"] * 6)
+        await seen(pilot, "THE-END")
+
+
+async def test_a_wrong_line_or_name_stays_in_the_dialog() -> None:
+    async with hosts_deck(BUSY, AWAY) as pilot:
+        await pilot.press("a")
+        await until(pilot, lambda: isinstance(pilot.app.screen, AddHost), "the form")
+        line, name = pilot.app.screen.query_one("#line", Input), pilot.app.screen.query_one("#name", Input)
+        line.value, name.value = "ssh -p 99999 root@203.0.113.20", "fresh"
+        name.focus()
+        await pilot.press("enter")
+        await seen(pilot, "a port is a number from 1 to 65535")
+        line.value, name.value = "ssh -p 10648 root@203.0.113.20", "my host"
+        await pilot.press("enter")
+        await seen(pilot, "cannot be the name of a host")
+        name.value = "fresh"
+        await pilot.press("enter")
+        await until(pilot, lambda: deck_of(pilot).fleet.asked == [("add", "fresh", line.value)])
+        await until(pilot, lambda: isinstance(pilot.app.screen, HostsScreen))
+        deck_of(pilot).see(BUSY, AWAY, CONNECTING)
+        await until(pilot, lambda: pilot.app.screen.query_one(HostTable).key == CONNECTING.name)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=IDS)

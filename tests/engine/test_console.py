@@ -88,6 +88,10 @@ def test_any_chunking_gives_the_same_lines_and_nothing_raises(data: bytes, size:
         assert not any(unicodedata.category(char) in ("Cc", "Cf") for char in plain(line))
 
 
+def test_format_characters_are_left_out() -> None:
+    assert shown(" \u070f a\u202eb\u200d\n".encode()) == ["  ab"]
+
+
 # --- what a terminal does
 
 

@@ -82,7 +82,7 @@ def test_links_in_words() -> None:
 
 def test_a_header_says_what_is_wrong_and_what_to_do() -> None:
     text = describe(CHANGED, False, PALETTE, NOW, 118).plain
-    assert "SHA256:Qm5" in text and "SHA256:b2x" in text and "T forgets the old key" in text
+    assert "SHA256:Qm5" in text and "SHA256:b2x" in text and "T shows both keys" in text
     text = describe(AWAY, False, PALETTE, NOW, 118).plain
     assert "heard 3m ago" in text and "r tries now" in text and "from 3m ago" in text
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.style import Style
 
+from wavedeck.engine.hosts import LinkState
 from wavedeck.engine.manifest import ExitRecord
 from wavedeck.engine.run_view import RunView
 from wavedeck.engine.state import RunState
@@ -40,3 +41,18 @@ def test_an_alert_does_not_hide_what_happened(state: RunState, words: str) -> No
 @pytest.mark.parametrize("state", [RunState.RUNNING, RunState.FINISHED, RunState.STOPPED])
 def test_an_alert_is_said_where_nothing_worse_happened(state: RunState) -> None:
     assert status_line(replace(ALERT, state=state), PALETTE).plain.startswith("⚠ old")
+
+
+@pytest.mark.parametrize(
+    ("link", "words"),
+    [
+        (None, "gpu1 does not answer"),
+        (LinkState.RECONNECTING, "gpu1 does not answer"),
+        (LinkState.REFUSED, "refused: gpu1 answers and does not let us in"),
+        (LinkState.KEY_UNKNOWN, "unknown host key:"),
+        (LinkState.KEY_CHANGED, "host key changed: gpu1 shows another key"),
+    ],
+)
+def test_a_run_out_of_reach_says_what_is_the_matter_with_its_host(link: LinkState | None, words: str) -> None:
+    view = replace(ALERT, state=RunState.UNREACHABLE, host="gpu1")
+    assert status_line(view, PALETTE, link).plain.startswith(words)

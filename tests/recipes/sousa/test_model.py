@@ -174,7 +174,7 @@ def test_train_then_evaluate_writes_its_results_into_the_run(tmp_path: Path) -> 
         confusion = list(csv.reader(handle))
     assert sum(int(cell) for row in confusion[1:] for cell in row[1:]) == report["clips"]
     names = {path.name for path in context.run.path.iterdir()}
-    assert names == {"events.jsonl", "checkpoints", "evaluation.json", "confusion.csv"}
+    assert names == {"events.jsonl", "checkpoints", "evaluation.json", "confusion.csv", "samples"}
 
 
 @pytest.mark.slow

@@ -1,0 +1,399 @@
+"""Listen: the items of a run's evaluations, with sound. This file wires list, tracks, pages and player together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.widgets import ContentSwitcher, Footer, Input, Static
+
+from ...engine import format as fmt
+from ...engine.errors import WavedeckError
+from ...engine.manifest import read_manifest
+from ...engine.playback import Player, PlayerState
+from ...engine.rundir import RunDir
+from ...engine.samples import sample_sets
+from ...widgets.confusion_matrix import ConfusionMatrix
+from ...widgets.live_table import VirtualTable
+from ...widgets.palette import Palette
+from ...widgets.sample_table import SampleList, SampleTable
+from ...widgets.title_bar import TitleBar
+from ...widgets.track_stack import TrackStack
+from ...widgets.transport import Transport
+from ..deck import deck_of
+from ..listen.actions import ListenActions
+from ..listen.blind_panel import BlindPanel
+from ..listen.details import Details, confusion_of, has_classes
+from ..listen.item_line import item_line, list_line, sample_list, transport_state
+from ..listen.keys import LISTEN_BINDINGS
+from ..listen.listing import Listing, Wanted, arrange
+from ..listen.messages import SamplesSeen, TracksSeen
+from ..listen.session import Session
+from ..listen.stack import ListenStack
+from ..listen.watching import SamplesWatcher
+from ..messages import WatchFailed
+from ..watchers import Watcher
+
+TICKS_PER_S = 20
+SETTLE_S = 0.06
+"""A cursor that moves on within this was only passing: its item is not loaded."""
+WIDE, TALL = 110, 30
+NO_SAMPLES = "no samples yet: they appear when the run evaluates (docs/samples.md: three lines in your own script)"
+
+
+def make_player() -> Player:
+    """The player of the machine in front of the user."""
+    from ...engine.playback import open_player
+
+    return open_player()
+
+
+class ListenScreen(ListenActions, Screen[None]):
+    """The list of items, the chosen item's tracks and pages, and the player's line."""
+
+    HELP_TITLE = "Listen"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *LISTEN_BINDINGS,
+        Binding("h", "app.hosts", "Hosts", show=False, id="listen.hosts", tooltip="Machines: links, GPUs, sessions"),
+    ]
+    DEFAULT_CSS = """
+    ListenScreen #body { layout: vertical; height: 1fr; }
+    ListenScreen.wide #body { layout: horizontal; }
+    ListenScreen #list { height: 30%; min-height: 3; }
+    ListenScreen.wide #list { height: 1fr; width: 38%; max-width: 76; border-right: vkey $panel; }
+    ListenScreen #sound { height: 1fr; }
+    ListenScreen .line { height: 1; width: 1fr; background: $panel; padding: 0 1; }
+    ListenScreen #tracks { height: 1fr; min-height: 1; }
+    ListenScreen Details { height: 40%; min-height: 3; }
+    ListenScreen.large Details { height: 75%; }
+    ListenScreen.bare Details { display: none; }
+    ListenScreen #reason { height: auto; max-height: 2; padding: 0 1; background: $panel; color: $warning; }
+    ListenScreen #line { dock: bottom; display: none; height: 3; border: round $accent; }
+    ListenScreen #line.shown { display: block; }
+    """
+
+    def __init__(self, run_id: str, set_name: str | None = None, item: str | None = None) -> None:
+        super().__init__()
+        self.run_id, self._set_wanted, self._item_wanted = run_id, set_name, item
+        self.run_dir: RunDir | None = None
+        self.wanted = Wanted()
+        self.listing = Listing()
+        self.sets: tuple[str, ...] = ()
+        self._session: Session | None = None
+        self._watcher: SamplesWatcher | None = None
+        self._seen: SamplesSeen | None = None
+        self._preferred: str | None = None
+        self._settling: Timer | None = None
+        self._timer: Timer | None = None
+        self._state: PlayerState | None = None
+        self._wrong = ""
+        self._rewinds = 0
+
+    def compose(self) -> ComposeResult:
+        """Title; list beside or above tracks and pages; player, line of input, keys."""
+        yield TitleBar("Listen")
+        with Container(id="body"):
+            with Vertical(id="list"):
+                yield Static("", id="list-line", classes="line", markup=False)
+                yield SampleTable(id="items")
+            with Vertical(id="sound"):
+                yield Static("", id="item-line", classes="line", markup=False)
+                with ContentSwitcher(initial="stack", id="tracks"):
+                    yield ListenStack(id="stack")
+                    yield BlindPanel(id="blind")
+                yield Details(id="details")
+        yield Static("", id="reason", markup=False)
+        yield Transport(id="transport")
+        yield Input(id="line")
+        yield Footer()
+
+    # --- opening and closing
+
+    @property
+    def session(self) -> Session:
+        """What is shown and heard."""
+        assert self._session is not None
+        return self._session
+
+    def on_mount(self) -> None:
+        """Open the set and the player."""
+        self.run_dir = RunDir(deck_of(self).home.runs / self.run_id)
+        self.query_one(TitleBar).note = self.run_id
+        self.query_one("#reason").display = False
+        try:
+            headline = read_manifest(self.run_dir.manifest).headline
+            self._preferred = headline.metric if headline is not None else None
+        except WavedeckError:
+            pass  # an unreadable manifest costs the order of the list only
+        self.sets = sample_sets(self.run_dir.path)
+        self._player = make_player()
+        self.open_set(self._first_set())
+        self._timer = self.set_interval(1 / TICKS_PER_S, self._tick)
+        self.query_one(SampleTable).focus()
+
+    def _first_set(self) -> str:
+        if self._set_wanted is not None:
+            return self._set_wanted
+        return "val" if "val" in self.sets or not self.sets else self.sets[0]
+
+    def open_set(self, name: str) -> None:
+        """Show another set of the run."""
+        assert self.run_dir is not None
+        self._stop_watching()
+        if self._session is not None:
+            self._session.samples.close()
+        self._session = Session(self.run_dir.path, name, self._player, self.opener(self.run_id))
+        self.wanted, self._seen, self._rewinds = Wanted(), None, 0
+        self.query_one(SampleTable).show_samples(SampleList(), "reading the samples…")
+        self.show_item(None)
+        self._watcher = SamplesWatcher(self._session.samples, self._session.notes, self._session.notes_lock, self)
+        self._watcher.start()
+
+    def _stop_watching(self) -> None:
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher = None
+
+    @property
+    def watchers(self) -> list[Watcher]:
+        """Who reads for this screen."""
+        return [self._watcher] if self._watcher is not None else []
+
+    def on_screen_suspend(self) -> None:
+        """Another screen is in front: the sound goes on, the reading rests."""
+        for watcher in self.watchers:
+            watcher.pause()
+
+    def on_screen_resume(self) -> None:
+        """Back in front."""
+        for watcher in self.watchers:
+            watcher.go_on()
+
+    def on_unmount(self) -> None:
+        """No thread and no sound outlives the screen."""
+        self._stop_watching()
+        if self._session is not None:
+            self._session.close()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """List beside the tracks where there is room, above them where there is none."""
+        self.set_class(event.size.width >= WIDE, "wide")
+
+    # --- the list
+
+    @on(SamplesSeen)
+    def _samples_arrived(self, message: SamplesSeen) -> None:
+        if message.set_name != self.session.samples.name:
+            return
+        self.sets = message.sets
+        absent = message.set_name not in message.sets and self._set_wanted is None
+        if absent and message.sets:  # the run's first set has just appeared
+            self.open_set(self._first_set())
+            return
+        rewound, self._rewinds = message.rewinds != self._rewinds, message.rewinds
+        self._seen = message
+        self.show_list()
+        if rewound and self.session.item is not None:
+            self.show_item(None)
+        self._find_wanted()
+
+    @on(WatchFailed)
+    def _reading_failed(self, message: WatchFailed) -> None:
+        self.query_one(SampleTable).show_samples(SampleList(), f"! {message.error}")
+
+    def _find_wanted(self) -> None:
+        """Put the cursor on the item the screen was opened for, once it is there."""
+        if self._item_wanted is None or self._seen is None:
+            return
+        try:
+            found = self.session.samples.find(self._item_wanted)
+        except WavedeckError as error:
+            self.tell(str(error), "warning")
+            found = None
+        if found is not None:
+            self.query_one(SampleTable).select_row(found.row)
+        elif not self._seen.more:
+            self.tell(f"There is no item {fmt.plain(self._item_wanted, 40)} in the set {self.session.samples.name}.")
+        if found is not None or not self._seen.more:
+            self._item_wanted = None
+
+    def show_list(self) -> None:
+        """Arrange the list as it is wanted; the cursor stays on its item."""
+        seen = self._seen
+        if seen is None:
+            return
+        self.listing = listing = arrange(seen.columns, self.wanted, seen.notes, self._preferred)
+        columns = listing.columns
+        self.query_one(SampleTable).show_samples(sample_list(listing, self._text_of), self._empty_words())
+        self._show_list_line()
+        self.query_one(Details).show_confusion(confusion_of(columns) if has_classes(columns) else None)
+        self._show_item_line()
+
+    def _empty_words(self) -> str:
+        if self._seen is None or self._seen.more:
+            return "reading the samples…"
+        return "no item fits: esc shows all of them" if self.listing.total else NO_SAMPLES
+
+    def _show_list_line(self) -> None:
+        palette = Palette.of(self.app)
+        self.query_one("#list-line", Static).update(
+            list_line(self.session.samples.name, self.sets, self.listing, self.wanted, self._seen, palette)
+        )
+
+    def _text_of(self, row: int) -> str:
+        """The beginning of a row's text as it was written."""
+        try:
+            return next(iter(self.session.samples.item(row).text.values()), "")
+        except (WavedeckError, OSError):
+            return ""
+
+    @on(VirtualTable.Highlighted, "#items")
+    def _cursor_moved(self, message: VirtualTable.Highlighted) -> None:
+        """Load the item once the cursor rests on it."""
+        if self._settling is not None:
+            self._settling.stop()
+        self._settling = self.set_timer(SETTLE_S, self._settled)
+
+    def _settled(self) -> None:
+        row = self.query_one(SampleTable).item_row
+        item, columns = self.session.item, self.listing.columns
+        if row is None or row >= len(columns):
+            if not len(self.listing) and item is not None and self._seen is not None and not self.listing.total:
+                self.show_item(None)
+            return
+        if item is not None and columns.ids[row] == item.id and not self.listing.every_step:
+            return  # the same item, evaluated again: what is heard stays until s is pressed
+        self.show_item(row)
+
+    @on(VirtualTable.Chosen, "#items")
+    def _item_chosen(self, message: VirtualTable.Chosen) -> None:
+        if isinstance(message.key, int):
+            self._settled()
+            self.action_play()
+
+    @on(SampleTable.SortWanted)
+    def _sort_wanted(self, message: SampleTable.SortWanted) -> None:
+        turned = not self.listing.descending if message.key == self.listing.sort else None
+        self.wanted = replace(self.wanted, sort=message.key, descending=turned)
+        self.show_list()
+
+    @on(ConfusionMatrix.CellChosen)
+    def _cell_chosen(self, message: ConfusionMatrix.CellChosen) -> None:
+        self.wanted = replace(self.wanted, cell=(message.target, message.predicted))
+        self.show_list()
+        self.query_one(SampleTable).focus()
+
+    # --- the item
+
+    def show_item(self, row: int | None, *, keep: bool = False) -> None:
+        """Show and load an item; `keep` keeps the playhead, for the same item at another step."""
+        try:
+            item = None if row is None else self.session.samples.item(row)
+        except WavedeckError:
+            item = None  # the index was replaced while the cursor moved
+        self.session.show(item, keep=keep)
+        if not keep:
+            self.query_one(TrackStack).window = None
+        self.show_voices()
+
+    def show_voices(self) -> None:
+        """Other voices are loaded: draw what is known, and read the rest."""
+        session = self.session
+        self._wrong = " ".join(session.item.problems) if session.item is not None else ""
+        stack = self.query_one(TrackStack)
+        stack.words = "no sound in this item" if session.item is not None else "no item is chosen"
+        self.show_tracks()
+        self.show_facts()
+        if session.item is not None:
+            self.read_tracks()
+        self._tick()
+
+    def show_tracks(self) -> None:
+        """The tracks as far as they are known, or the panel of a blind test."""
+        session, stack = self.session, self.query_one(TrackStack)
+        stack.tracks = session.shown
+        stack.audible = session.heard
+        stack.loop = session.state.loop
+        self.query_one(BlindPanel).test = session.blind
+        self.query_one("#tracks", ContentSwitcher).current = "blind" if session.blind is not None else "stack"
+        self._show_item_line()
+        self._state = None
+        self._tick()
+
+    def show_facts(self) -> None:
+        """The pages below the tracks."""
+        columns = self.listing.columns
+        self.query_one(Details).show(self.session.item, self.session.note(), self._wrong, has_classes(columns))
+        self._show_item_line()
+
+    def _show_item_line(self) -> None:
+        palette = Palette.of(self.app)
+        self.query_one("#item-line", Static).update(item_line(self.session, self.listing, palette))
+
+    @on(TracksSeen)
+    def _tracks_read(self, message: TracksSeen) -> None:
+        if not self.session.saw(message.generation, message.views):
+            return
+        if message.wrong != self._wrong:
+            self._wrong = message.wrong
+            self.show_facts()
+        self.query_one(TrackStack).tracks = self.session.shown
+
+    # --- the player
+
+    def _tick(self) -> None:
+        """Move the playhead; draw the player's line when it says something else."""
+        if self._session is None:
+            return
+        state = self.session.state
+        if state == self._state:
+            return
+        self._state = state
+        stack = self.query_one(TrackStack)
+        stack.position_s = state.position_s if self.session.voices else None
+        stack.loop = state.loop
+        reason = self.query_one("#reason", Static)
+        words = f"! no sound: {fmt.plain(state.error, 300)}" if state.error else ""
+        if reason.display != bool(words) or words != str(reason.content):
+            reason.display = bool(words)
+            reason.update(words)
+        self.query_one(Transport).state = transport_state(self.session, state)
+
+    @on(Input.Changed, "#line")
+    def _line_typed(self, event: Input.Changed) -> None:
+        self.line_typed(event.value)
+
+    @on(Input.Submitted, "#line")
+    def _line_given(self, event: Input.Submitted) -> None:
+        self.line_given(event.value)
+
+    @on(TrackStack.SeekWanted)
+    @on(Transport.SeekWanted)
+    def _seek_wanted(self, message: TrackStack.SeekWanted | Transport.SeekWanted) -> None:
+        self.session.player.seek(message.seconds)
+        self._tick()
+
+    @on(TrackStack.LoopWanted)
+    def _loop_wanted(self, message: TrackStack.LoopWanted) -> None:
+        self.session.player.loop(*message.loop)
+        self._tick()
+
+    @on(TrackStack.TrackWanted)
+    @on(Transport.TrackWanted)
+    def _track_wanted(self, message: TrackStack.TrackWanted | Transport.TrackWanted) -> None:
+        self.hear(message.index)
+
+    @on(TrackStack.WindowChanged)
+    def _window_changed(self) -> None:
+        if self._session is not None and self.query_one(TrackStack).window is not None:
+            self.read_closer()
+
+    @on(Transport.Pressed)
+    def _transport_pressed(self, message: Transport.Pressed) -> None:
+        {"play": self.action_play, "loop": self.action_no_loop, "match": self.action_match}[message.action]()
