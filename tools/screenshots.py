@@ -24,6 +24,7 @@ SHOTS: dict[str, tuple[str, ...]] = {
     "console": ("enter", "3"),
     "machine": ("enter", "4"),
     "launch": ("n",),
+    "listen": ("L",),
     "light": ("t", "enter"),
 }
 

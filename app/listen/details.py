@@ -159,13 +159,11 @@ class Details(Vertical):
 
 
 def pair_of(text: Mapping[str, str]) -> TextPair | None:
-    """What was meant and what was said, by their names; the first two texts where the names tell nothing."""
+    """What was meant and what was said, by their names; None where they do not tell: two texts need not be a pair."""
     meant = next((name for name in MEANT if name in text), None)
     said = next((name for name in SAID if name in text), None)
     if meant is None or said is None:
-        if len(text) < 2:
-            return None
-        meant, said = list(text)[:2]
+        return None
     return TextPair(text[meant], text[said], (meant, said))
 
 
