@@ -129,15 +129,15 @@ class Wavedeck(App[None]):
             self.open_listen(view.id)
 
     def _hand_to_screen(self) -> None:
-        for screen in self.screen_stack:
-            if isinstance(screen, RunsScreen | RunScreen | HostsScreen) and screen.is_active:
+        for screen in self.screen_stack:  # one still being composed asks for its runs when it appears
+            if isinstance(screen, RunsScreen | RunScreen | HostsScreen) and screen.is_active and screen.is_mounted:
                 screen.show_runs(self.views)
 
     @on(HostsSeen)
     def _hosts_changed(self, message: HostsSeen) -> None:
         self.hosts = message.views
         for screen in reversed(self.screen_stack):  # what shines through behind dialogs is kept up to date
-            if isinstance(screen, HostsScreen):
+            if isinstance(screen, HostsScreen) and screen.is_mounted:
                 screen.show_hosts(self.hosts)
             for bar in screen.query(TitleBar):
                 bar.hosts = self.hosts

@@ -10,20 +10,18 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from .checkpoints import CheckpointLine, read_checkpoints
+from .assemble import Found, assemble, covers, modified
 from .errors import RunDirError, UsageError
 from .files import write_atomic
-from .hosts import LOCAL, MIRROR_FILE, MirrorRecord, read_mirror
+from .hosts import MIRROR_FILE, read_mirror
 from .journal import WHOLE, Budget, JournalReader
 from .manifest import (
     Attempt,
     ExitRecord,
-    Manifest,
     SupervisorRecord,
     read_manifest,
     read_record,
@@ -31,8 +29,8 @@ from .manifest import (
 from .names import RUN_ID, resolve
 from .run_view import RunView
 from .rundir import Home, RunDir
-from .state import Evidence, RunState, derive_state
-from .summary import SUMMARY_VERSION, Progress, Summary, all_notices
+from .state import RunState
+from .summary import SUMMARY_VERSION, Summary
 
 Probe = Callable[[str, SupervisorRecord], bool | None]
 """Asks whether a run's supervisor is alive; None when its host cannot be asked."""
@@ -62,19 +60,6 @@ class Cached(msgspec.Struct, omit_defaults=True):
     console: Position = msgspec.field(default_factory=Position)
     trainer: Summary = msgspec.field(default_factory=Summary)
     spoken: Summary = msgspec.field(default_factory=Summary)
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A run's records, and what is known of its processes."""
-
-    manifest: Manifest
-    attempt: Attempt | None
-    supervisor: SupervisorRecord | None
-    exit: ExitRecord | None
-    mirror: MirrorRecord | None
-    alive: bool | None
-    heard: float | None
 
 
 class Catalog:
@@ -124,7 +109,7 @@ class Catalog:
             try:
                 created = read_manifest(run.manifest).created
             except (RunDirError, OSError):
-                return _mtime(run.path) or 0.0, run_id
+                return modified(run.path) or 0.0, run_id
             self._created[run_id] = created
         return created, run_id
 
@@ -176,17 +161,17 @@ class Catalog:
         exit_ = read_record(run.exit, ExitRecord) if attempt else None
         mirror = read_mirror(run.path)
         alive, heard = None, None
-        if attempt and not _covers(exit_, attempt):
+        if attempt and not covers(exit_, attempt):
             if mirror is not None:
                 alive, heard = self._far(mirror.host, run.id, attempt.attempt)
-            elif _covers(supervisor, attempt):
+            elif covers(supervisor, attempt):
                 assert supervisor is not None
                 alive = self._probe(run.id, supervisor)
             if alive is False:
                 exit_ = read_record(run.exit, ExitRecord)
         cached = self._summarise(run, budget)
         found = Found(manifest, attempt, supervisor, exit_, mirror, alive, heard)
-        return _assemble(run, found, cached, self._clock())
+        return assemble(run, found, cached.trainer, cached.spoken, self._clock())
 
     def _summarise(self, run: RunDir, budget: Budget) -> Cached:
         cache = self._load_cache()
@@ -283,118 +268,6 @@ def _stamp(run: RunDir) -> tuple[int, ...]:
         else:
             stamp += (status.st_ctime_ns, status.st_size, status.st_ino)
     return tuple(stamp)
-
-
-def _covers(record: ExitRecord | SupervisorRecord | None, attempt: Attempt) -> bool:
-    return record is not None and record.attempt >= attempt.attempt
-
-
-def _assemble(run: RunDir, found: Found, cached: Cached, now: float) -> RunView:
-    manifest, attempt, supervisor, exit_, mirror = (
-        found.manifest,
-        found.attempt,
-        found.supervisor,
-        found.exit,
-        found.mirror,
-    )
-    main, spoken = cached.trainer, cached.spoken
-    lead = main if main.progress or main.rows or not spoken.rows else spoken
-    if attempt is not None and not _covers(exit_, attempt):
-        exit_ = None
-    console_t = _mtime(run.console) if mirror is None else None  # of a copy it tells when it was copied
-    last_sign = _newest(main.last_t, spoken.last_t, console_t)
-    if mirror is not None and last_sign is not None:
-        last_sign -= mirror.skew_s
-    evidence = Evidence(
-        attempt,
-        supervisor,
-        exit_,
-        found.alive,
-        last_sign,
-        lead.usual_gap_s,
-        main.end_reason,
-        main.end_attempt,
-        far=mirror is not None,
-    )
-    state = derive_state(evidence, now)
-    progress = lead.progress or spoken.progress
-    timer = lead if lead.progress else spoken
-    ended = exit_.ended if exit_ else None
-    step = main.step if main.step is not None else spoken.step
-    done, total, unit, activity = _position(progress, step, state)
-    damage = main.bad_lines + spoken.bad_lines
-    return RunView(
-        id=run.id,
-        dir=run.path,
-        state=state,
-        manifest=manifest,
-        problem=f"{damage} damaged journal lines were skipped." if damage else None,
-        attempt=attempt.attempt if attempt else None,
-        supervisor=supervisor,
-        exit=exit_,
-        created=manifest.created,
-        started=(exit_.started if exit_ else None) or (supervisor.started if supervisor else None),
-        ended=ended,
-        step=step,
-        epoch=main.epoch if main.epoch is not None else spoken.epoch,
-        phase=main.phase,
-        done=done,
-        total=total,
-        unit=unit,
-        activity=activity,
-        rate=timer.rate if state.active and state is not RunState.UNREACHABLE else None,
-        eta_s=timer.eta_s(now) if state.active and state is not RunState.UNREACHABLE else None,
-        last={**spoken.last, **main.last},
-        best=main.best(manifest.headline) or spoken.best(manifest.headline),
-        spark=tuple(main.spark or spoken.spark),
-        spark_name=main.spark_name or spoken.spark_name,
-        nan_counts={**spoken.nan_counts, **main.nan_counts},
-        notices=all_notices(main, spoken),
-        checkpoints=_kept_checkpoints(run, mirror),
-        last_sign=last_sign,
-        host=mirror.host if mirror is not None else LOCAL,
-        heard=found.heard,
-        mirror_notices=tuple(mirror.notices) if mirror is not None else (),
-    )
-
-
-def _kept_checkpoints(run: RunDir, mirror: MirrorRecord | None) -> tuple[CheckpointLine, ...]:
-    """The checkpoints whose files are still there, on the run's host; retention has removed the others."""
-    lines = read_checkpoints(run.checkpoint_manifest)
-    if not lines:
-        return ()
-    if mirror is not None:
-        there = set(mirror.checkpoints)
-        return tuple(line for line in lines if line.name in there)
-    try:
-        present = {path.name for path in run.checkpoints.iterdir()}
-    except OSError:
-        return ()
-    return tuple(line for line in lines if line.name in present)
-
-
-def _position(
-    progress: Progress | None, step: int | None, state: RunState
-) -> tuple[float | None, float | None, str, str]:
-    """(done, total, unit, description): an ended run is as far as it trained, not as far as its last stage counted."""
-    counted = progress is not None and (state.active or progress.unit == "step")
-    if step is not None and not counted:
-        return float(step), float(step) if state is RunState.FINISHED else None, "step", ""
-    if progress is None:
-        return None, None, "step", ""
-    return progress.done, progress.total, progress.unit, progress.description
-
-
-def _newest(*times: float | None) -> float | None:
-    known = [t for t in times if t is not None]
-    return max(known) if known else None
-
-
-def _mtime(path: Path) -> float | None:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return None
 
 
 def refuse_unreadable(view: RunView) -> RunView:

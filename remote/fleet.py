@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from ..engine.errors import UsageError, WavedeckError
-from ..engine.hosts import LOCAL, HostView, LinkState, read_mirror
+from ..engine.errors import UsageError
+from ..engine.hosts import LOCAL, HostView, read_mirror
 from ..engine.rundir import Home, RunDir
 from .daemon import in_daemon_thread
 from .link import Link, Rhythm
@@ -255,21 +255,10 @@ async def open_host(
     fleet = Fleet(home, asker, mirrors=mirrors)
     try:
         link = fleet.watch(name)
-        await _first_word(link, wait_s)
+        await link.ready(wait_s)
         yield SshHost(link)
     finally:
         await fleet.close()
-
-
-async def _first_word(link: Link, wait_s: float) -> None:
-    """Wait until the host answers; a question to the user may take as long as it takes."""
-    while True:
-        try:
-            await link.ready(wait_s)
-            return
-        except WavedeckError:
-            if link.state is not LinkState.CONNECTING or link.failure is not None:
-                raise
 
 
 def host_of(run: RunDir) -> str:

@@ -40,6 +40,8 @@ Connect = Callable[[], Awaitable["Connection"]]
 ACK_BYTES = 192 << 10
 """Acknowledged at once; the agent has a credit of 1 MiB."""
 ACK_S = 0.05
+ASKING_S = 0.25
+"""How often a waiter looks whether a question has come up meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,21 +140,24 @@ class Link:
         self._nudge.set()
 
     async def ready(self, timeout_s: float) -> AgentClient:
-        """The agent, once there is one.
+        """The agent, once there is one. While the link's user is being asked something the clock stands still.
 
         Raises
         ------
         LinkDown: the reason, as soon as one is known that waiting does not mend, or after `timeout_s`.
         """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                while True:
-                    news = self._news
-                    if self.agent is not None and not self.agent.closed.is_set():
-                        return self.agent
-                    if self.failure is not None and self.state is not LinkState.CONNECTING:
-                        raise self.failure
-                    await news.wait()
+        left = timeout_s
+        while left > 0:
+            if self.agent is not None and not self.agent.closed.is_set():
+                return self.agent
+            if self.failure is not None and self.state is not LinkState.CONNECTING:
+                raise self.failure
+            began, asked = time.monotonic(), self.asking
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, ASKING_S)):
+                    await self._news.wait()
+            if not asked:
+                left -= time.monotonic() - began
         raise self.failure or LinkDown(self.name, f"{self.name} does not answer within {timeout_s:g} s.")
 
     def view(self) -> HostView:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ...engine.errors import UsageError, WavedeckError
-from ...engine.hosts import LOCAL, LinkState
+from ...engine.hosts import LOCAL
 from ...engine.rundir import Home
 from .common import JsonOption, print_json
 from .hosts import complete_host, names_or_all
 
 if TYPE_CHECKING:
     from ...remote.fleet import Fleet
-    from ...remote.link import Link
     from .gpu_rows import GpuRow
     from .questions import TerminalAsker
 
@@ -117,27 +115,9 @@ async def _rows_of(fleet: Fleet, name: str, strict: bool, wait_s: float) -> list
 
     try:
         if name != LOCAL:
-            await until_up(fleet.watch(name), wait_s)
+            await fleet.watch(name).ready(wait_s)
         return await rows_of_host(fleet.host(name))
     except WavedeckError as error:
         if strict:
             raise
         return [GpuRow(name, error=str(error))]
-
-
-async def until_up(link: Link, wait_s: float) -> None:
-    """Wait until a host answers; while its user is being asked something the clock stands still.
-
-    Raises
-    ------
-    LinkDown: it does not, or does not let us in.
-    """
-    from ...remote.host import LinkDown
-
-    deadline = time.monotonic() + wait_s
-    while not (link.state.up and link.agent is not None):
-        if link.failure is not None and link.state is not LinkState.CONNECTING:
-            raise link.failure
-        if time.monotonic() > deadline and not link.asking:
-            raise link.failure or LinkDown(link.name, f"{link.name} did not answer within {wait_s:g} s.")
-        await asyncio.sleep(TICK_S)

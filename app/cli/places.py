@@ -146,7 +146,8 @@ def at(home: Home, name: str) -> Iterator[Place]:
     place.name = name
     try:
         assert place.thread is not None
-        _until_up(place.thread.fleet.links[name], HEAR_S)
+        link = place.thread.fleet.links[name]
+        place.thread.call(lambda: link.ready(HEAR_S))
         yield place
     finally:
         place.close()
@@ -172,7 +173,8 @@ def near(home: Home, names: Iterable[str], *, run: RunDir | None = None) -> Iter
         deadline = time.monotonic() + LOOK_S
         for link in list(place.thread.fleet.links.values()):
             try:
-                _until_up(link, max(0.1, deadline - time.monotonic()))
+                left = max(0.1, deadline - time.monotonic())
+                place.thread.call(lambda link=link, left=left: link.ready(left))  # type: ignore[misc]
                 _until_current(link, run, deadline)
             except WavedeckError as error:
                 say(f"{link.name}: {error} What follows is the last that is known.")
@@ -200,24 +202,6 @@ def _reach(home: Home, names: Iterable[str]) -> Place:
 
 async def _watch(thread: FleetThread, name: str) -> None:
     thread.fleet.watch(name)
-
-
-def _until_up(link: Link, wait_s: float) -> None:
-    """Wait for the link; while it asks its user something the clock stands still."""
-    deadline = time.monotonic() + wait_s
-    while not (link.state.up and link.agent is not None):
-        failure = link.failure
-        if failure is not None and link.state is not LinkState.CONNECTING:
-            raise failure
-        if time.monotonic() > deadline and not link.asking:
-            raise _late(link, wait_s)
-        time.sleep(TICK_S)
-
-
-def _late(link: Link, wait_s: float) -> WavedeckError:
-    from ...remote.host import LinkDown
-
-    return link.failure or LinkDown(link.name, f"{link.name} did not answer within {wait_s:.0f} s.")
 
 
 def _until_current(link: Link, run: RunDir | None, deadline: float) -> None:

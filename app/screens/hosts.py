@@ -10,9 +10,9 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.reactive import reactive
-from textual.screen import ModalScreen, Screen
+from textual.screen import ModalScreen
 from textual.widget import Widget
-from textual.widgets import Footer, TabbedContent, TabPane, Tabs
+from textual.widgets import Footer, TabbedContent, TabPane
 
 from ...engine import format as fmt
 from ...engine.hosts import LOCAL, HostView, LinkState
@@ -33,6 +33,7 @@ from ...widgets.session_table import SessionTable
 from ...widgets.title_bar import TitleBar
 from ..deck import deck_of
 from ..host_commands import HostCommands
+from .instrument_tabs import InstrumentTabs
 
 INSTRUMENTS: dict[str, type[Widget]] = {
     "gpus": GpuTable,
@@ -46,9 +47,10 @@ TITLES = {"gpus": "GPUs"}
 TICK_S = 1.0
 
 
-class HostsScreen(Screen[None]):
+class HostsScreen(InstrumentTabs):
     """The table of hosts above, the selected host's instruments below."""
 
+    instruments = INSTRUMENTS
     HELP_TITLE = "Hosts"
     AUTO_FOCUS = "HostTable"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -213,21 +215,6 @@ class HostsScreen(Screen[None]):
     @on(TabbedContent.TabActivated)
     def _tab_changed(self) -> None:
         self._show_selected()
-
-    def action_tab(self, name: str) -> None:
-        """Bring a tab to the front and give its instrument the keys."""
-        tabs = self.query_one(TabbedContent)
-        tabs.active = name
-        self.set_focus(tabs.query_one(Tabs))
-        self.call_after_refresh(self._focus_instrument, name)
-
-    def _focus_instrument(self, name: str) -> None:
-        tabs = self.query_one(TabbedContent)
-        if tabs.active == name:
-            for instrument in tabs.get_pane(name).query(INSTRUMENTS[name]):
-                if instrument.display:
-                    self.set_focus(instrument)
-                    break
 
     def action_back(self) -> None:
         """From an instrument to the hosts, from there to where we were."""

@@ -9,9 +9,8 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Static, TabbedContent, TabPane, Tabs
+from textual.widgets import Footer, Static, TabbedContent, TabPane
 from textual.worker import get_current_worker
 
 from ...engine import format as fmt
@@ -35,6 +34,7 @@ from ...widgets.title_bar import TitleBar
 from ..deck import deck_of
 from ..messages import ConsoleSeen, MachineHistorySeen, RunPicture, RunSeen
 from ..watchers import ConsoleWatcher, MachineWatcher, RunWatcher, Watcher
+from .instrument_tabs import InstrumentTabs
 from .pick_run import PickRun
 from .run_keys import RUN_BINDINGS, RunKeys
 
@@ -49,9 +49,10 @@ INSTRUMENTS: dict[str, type[Widget]] = {
 """The tabs in order, and what has the keys in each."""
 
 
-class RunScreen(RunKeys, Screen[None]):
+class RunScreen(RunKeys, InstrumentTabs):
     """Everything about one run, live."""
 
+    instruments = INSTRUMENTS
     HELP_TITLE = "Run"
     BINDINGS: ClassVar[list[BindingType]] = [
         *RUN_BINDINGS,
@@ -275,22 +276,6 @@ class RunScreen(RunKeys, Screen[None]):
     def _tab_changed(self) -> None:
         self._show_losses()
         self._watch()
-
-    def action_tab(self, name: str) -> None:
-        """Bring a tab to the front and give its instrument the keys."""
-        tabs = self.query_one(TabbedContent)
-        tabs.active = name
-        self.set_focus(tabs.query_one(Tabs))
-        self.call_after_refresh(self._focus_instrument, name)
-
-    def _focus_instrument(self, name: str) -> None:
-        """Once the tab is laid out: charts exist only where they have room."""
-        tabs = self.query_one(TabbedContent)
-        if tabs.active == name:
-            for instrument in tabs.get_pane(name).query(INSTRUMENTS[name]):
-                if instrument.display:
-                    self.set_focus(instrument)
-                    break
 
     def action_back(self) -> None:
         """Back to the list."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
@@ -10,8 +11,9 @@ from textual.widgets import Input, TabbedContent
 
 from wavedeck.app import cockpit
 from wavedeck.app.cockpit import Wavedeck
-from wavedeck.app.messages import MachineSeen, RunSeen, RunsSeen
+from wavedeck.app.messages import HostsSeen, MachineSeen, RunSeen, RunsSeen
 from wavedeck.app.screens.confirm import Confirm
+from wavedeck.app.screens.hosts import HostsScreen
 from wavedeck.app.screens.run import RunScreen
 from wavedeck.app.screens.runs import RunsScreen
 from wavedeck.engine.logger import EventWriter
@@ -151,6 +153,21 @@ async def test_a_new_row_reaches_the_open_run(at: Home) -> None:
         await until(pilot, lambda: "train/loss" in screen_text(pilot.app), "the curves")
         EventWriter(run.events).metrics({"train/loss": 0.123456}, step=61)
         await until(pilot, lambda: "0.1235" in screen_text(pilot.app), "the new value")
+
+
+async def test_news_that_arrive_while_a_screen_is_being_composed_wait_for_it(at: Home) -> None:
+    run = make_run(at)
+    async with deck(at) as pilot:
+        await until(pilot, lambda: "brisk-heron" in screen_text(pilot.app), "the run")
+        app = cast(Wavedeck, pilot.app)
+        app.open_run(run.id)
+        app._runs_changed(RunsSeen(app.views))
+        app.action_hosts()
+        app._runs_changed(RunsSeen(app.views))
+        app._hosts_changed(HostsSeen(app.hosts))
+        await until(pilot, lambda: isinstance(pilot.app.screen, HostsScreen) and pilot.app.screen.is_mounted)
+        await pilot.press("escape")
+        await until(pilot, lambda: run.id in screen_text(pilot.app), "the run's screen")
 
 
 async def test_a_run_started_elsewhere_appears_by_itself(at: Home) -> None:
