@@ -64,7 +64,8 @@ class GrowingArray:
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             narrow = values.astype(np.float32)
         if not np.array_equal(narrow, values, equal_nan=True):
-            self._buffer = self._buffer.astype(np.float64)
+            with np.errstate(invalid="ignore"):  # the unused end of the buffer is whatever memory held
+                self._buffer = self._buffer.astype(np.float64)
 
     def _reserve(self, capacity: int) -> None:
         grown = np.empty(capacity, self._buffer.dtype)

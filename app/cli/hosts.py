@@ -17,9 +17,6 @@ from .common import JsonOption, print_json, say
 
 if TYPE_CHECKING:
     from ...remote.findings import Finding
-    from ...remote.hosts_file import HostEntry
-    from ...remote.ssh.target import Target
-    from .questions import TerminalAsker
 
 hosts = typer.Typer(
     name="hosts",
@@ -244,62 +241,16 @@ def trust(name: NameArgument, accept: AcceptOption = None) -> None:
     """Take a host's new key in place of the old one, after comparing both."""
     import asyncio
 
-    from ...remote.hosts_file import host_entry
-    from ...remote.ssh.target import resolve
+    from ...remote.host import HostKeyChanged
+    from ...remote.trust import trust_again
     from .questions import TerminalAsker
 
-    home = Home.default()
-    entry = host_entry(home, name)
-    asyncio.run(_trust(home, entry, resolve(entry.ssh), TerminalAsker(accept or []), accept or []))
-
-
-async def _trust(home: Home, entry: HostEntry, target: Target, asker: TerminalAsker, accept: list[str]) -> None:
-    from ...remote.host import AccessRefused, HostKeyChanged
-    from ...remote.ssh.connection import connect
-    from ...remote.ssh.keys import Secrets
-    from .questions import TerminalAsker
-
-    secrets = Secrets()
     try:
-        await (await connect(entry.name, target, home, asker, secrets)).close()
-        say(f"the key of {entry.name} is the trusted one.")
-        return
-    except AccessRefused as error:  # the key was settled before anybody was let in
-        say(f"the key of {entry.name} is the trusted one. {error}")
-        return
+        asyncio.run(trust_again(Home.default(), name, TerminalAsker(accept or [])))
     except HostKeyChanged as error:
-        changed = error
-    if not changed.shown or not changed.known:
-        raise changed
-    say(f"before: {changed.known}\nnow:    {changed.shown}")
-    if not accept and not await asker.agrees(
-        f"{entry.name} shows another key than before. A machine that was set up anew has a new one; compare the new "
-        "fingerprint with what the provider shows.",
-        f"Trust the new key of {entry.name} and forget the old one? (yes/no) ",
-    ):
-        raise changed
-    if accept and changed.shown not in accept:
-        raise changed
-    if not _forget(home, target, changed.known):
-        raise changed  # the old key stands in a file of the user's own; the sentence says how to take it out
-    try:
-        await (await connect(entry.name, target, home, TerminalAsker([changed.shown]), secrets)).close()
-    except AccessRefused as error:
-        say(str(error))
-    say(f"{entry.name} is trusted with its new key.")
-
-
-def _forget(home: Home, target: Target, known: str) -> int:
-    """Take the old key of the host, or of the hop that changed, out of our own file."""
-    from ...remote.ssh import known_keys
-
-    gone = 0
-    for hop in (*target.jump, target):
-        entries = known_keys.entries(home, hop)
-        ours = [entry for entry in entries if entry.path == known_keys.our_file(home)]
-        if any(known_keys.fingerprint(entry.key) == known for entry in ours):
-            gone += known_keys.forget(home, hop)
-    return gone
+        say(f"before: {error.known}\nnow:    {error.shown}")
+        raise
+    say(f"the key of {name} is the trusted one.")
 
 
 def names_or_all(name: str | None) -> list[str]:

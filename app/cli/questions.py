@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ...engine.format import plain
+from .common import say
 
 if TYPE_CHECKING:
     from ...remote.ssh.questions import Question
@@ -47,22 +48,16 @@ class TerminalAsker:
         from ...remote.ssh.questions import QuestionKind
 
         if question.kind is QuestionKind.HOST_KEY and self._accepted:
-            return "yes" if question.fingerprint in self._accepted else None
+            if question.fingerprint in self._accepted:
+                return "yes"
+            say(f"the key that {plain(question.host, 60)} shows is not the one you named: {question.fingerprint}.")
+            return None
         async with self._one:
             began = time.monotonic()
             try:
                 return await self._on_terminal(question.kind is QuestionKind.HOST_KEY, question)
             finally:
                 self.waited_s += time.monotonic() - began
-
-    async def agrees(self, text: str, prompt: str) -> bool:
-        """Whether the user types `yes`; False where nobody is there."""
-        async with self._one:
-            with self._opened() as terminal:
-                if terminal is None:
-                    return False
-                _write(terminal, f"{plain(text, 500)}\n")
-                return await _yes(terminal, prompt) == "yes"
 
     async def _on_terminal(self, host_key: bool, question: Question) -> str | None:
         from ...remote.ssh.questions import QuestionKind

@@ -38,7 +38,7 @@ from ..listen.session import Session
 from ..listen.stack import ListenStack
 from ..listen.watching import SamplesWatcher
 from ..messages import WatchFailed
-from ..watchers import Watcher
+from .watching import WatchingScreen
 
 TICKS_PER_S = 20
 SETTLE_S = 0.06
@@ -54,7 +54,7 @@ def make_player() -> Player:
     return open_player()
 
 
-class ListenScreen(ListenActions, Screen[None]):
+class ListenScreen(ListenActions, WatchingScreen, Screen[None]):
     """The list of items, the chosen item's tracks and pages, and the player's line."""
 
     HELP_TITLE = "Listen"
@@ -86,7 +86,6 @@ class ListenScreen(ListenActions, Screen[None]):
         self.listing = Listing()
         self.sets: tuple[str, ...] = ()
         self._session: Session | None = None
-        self._watcher: SamplesWatcher | None = None
         self._seen: SamplesSeen | None = None
         self._preferred: str | None = None
         self._settling: Timer | None = None
@@ -145,39 +144,21 @@ class ListenScreen(ListenActions, Screen[None]):
     def open_set(self, name: str) -> None:
         """Show another set of the run."""
         assert self.run_dir is not None
-        self._stop_watching()
+        self.stop_watching()
         if self._session is not None:
             self._session.samples.close()
         self._session = Session(self.run_dir.path, name, self._player, self.opener(self.run_id))
         self.wanted, self._seen, self._rewinds = Wanted(), None, 0
         self.query_one(SampleTable).show_samples(SampleList(), "reading the samples…")
         self.show_item(None)
-        self._watcher = SamplesWatcher(self._session.samples, self._session.notes, self._session.notes_lock, self)
-        self._watcher.start()
-
-    def _stop_watching(self) -> None:
-        if self._watcher is not None:
-            self._watcher.stop()
-            self._watcher = None
-
-    @property
-    def watchers(self) -> list[Watcher]:
-        """Who reads for this screen."""
-        return [self._watcher] if self._watcher is not None else []
-
-    def on_screen_suspend(self) -> None:
-        """Another screen is in front: the sound goes on, the reading rests."""
-        for watcher in self.watchers:
-            watcher.pause()
-
-    def on_screen_resume(self) -> None:
-        """Back in front."""
-        for watcher in self.watchers:
-            watcher.go_on()
+        session = self._session
+        self.keep_watching(
+            "samples", True, lambda: SamplesWatcher(session.samples, session.notes, session.notes_lock, self)
+        )
 
     def on_unmount(self) -> None:
-        """No thread and no sound outlives the screen."""
-        self._stop_watching()
+        """No thread and no sound outlives the screen; while another is in front the sound goes on."""
+        self.stop_watching()  # before what it reads is closed
         if self._session is not None:
             self._session.close()
 

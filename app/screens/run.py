@@ -33,10 +33,11 @@ from ...widgets.run_header import RunHeader
 from ...widgets.title_bar import TitleBar
 from ..deck import deck_of
 from ..messages import ConsoleSeen, MachineHistorySeen, RunPicture, RunSeen
-from ..watchers import ConsoleWatcher, MachineWatcher, RunWatcher, Watcher
+from ..watchers import ConsoleWatcher, MachineWatcher, RunWatcher
 from .instrument_tabs import InstrumentTabs
 from .pick_run import PickRun
 from .run_keys import RUN_BINDINGS, RunKeys
+from .watching import WatchingScreen
 
 INSTRUMENTS: dict[str, type[Widget]] = {
     "charts": LineChart,
@@ -49,7 +50,7 @@ INSTRUMENTS: dict[str, type[Widget]] = {
 """The tabs in order, and what has the keys in each."""
 
 
-class RunScreen(RunKeys, InstrumentTabs):
+class RunScreen(RunKeys, WatchingScreen, InstrumentTabs):
     """Everything about one run, live."""
 
     instruments = INSTRUMENTS
@@ -82,7 +83,6 @@ class RunScreen(RunKeys, InstrumentTabs):
         self._view: RunView | None = None
         self._picture: RunPicture | None = None
         self._machine: Mapping[str, SeriesView] = {}
-        self._watchers: dict[str, Watcher] = {}
 
     def compose(self) -> ComposeResult:
         """Title, header, tabs, keys."""
@@ -117,7 +117,9 @@ class RunScreen(RunKeys, InstrumentTabs):
         self.query_one("#machine-charts", MachineCharts).empty = "no readings yet: the supervisor takes one every 2 s"
         self.call_after_refresh(self.action_tab, "charts")
         run = RunDir(deck_of(self).home.runs / self.run_id)
-        self._keep("metrics", True, lambda: RunWatcher(run, self))  # the first chart need not wait for the catalog
+        self.keep_watching(
+            "metrics", True, lambda: RunWatcher(run, self)
+        )  # the first chart need not wait for the catalog
 
     def show_runs(self, views: tuple[RunView, ...]) -> None:
         """The app saw the runs again; ours may have changed, or be gone."""
@@ -151,8 +153,8 @@ class RunScreen(RunKeys, InstrumentTabs):
 
     def _picture_drawn(self, began: float) -> None:
         """Tell the watcher what the picture cost from arrival to screen: CPU time of this thread since `began`."""
-        watcher = self._watchers.get("metrics")
-        if isinstance(watcher, RunWatcher):
+        watcher = self.watcher("metrics", RunWatcher)
+        if watcher is not None:
             watcher.drawn(time.thread_time() - began)
 
     @on(ConsoleSeen)
@@ -233,42 +235,13 @@ class RunScreen(RunKeys, InstrumentTabs):
         if self._view is None or self._view.state is RunState.UNREADABLE or not self.is_active:
             return
         run, active = RunDir(self._view.dir), self.query_one(TabbedContent).active
-        self._keep("metrics", True, lambda: RunWatcher(run, self))
-        self._keep("console", active == "console", lambda: ConsoleWatcher(run, self))
-        self._keep("machine", active == "machine", lambda: MachineWatcher(run, self))
-
-    def _keep(self, name: str, wanted: bool, make: object) -> None:
-        running = self._watchers.get(name)
-        if wanted and running is None:
-            watcher = self._watchers[name] = make()  # type: ignore[operator]
-            watcher.start()
-        elif not wanted and running is not None:
-            self._watchers.pop(name).stop()
-
-    def _stop_watching(self) -> None:
-        for watcher in self._watchers.values():
-            watcher.stop()
-        self._watchers.clear()
-
-    @property
-    def watchers(self) -> list[Watcher]:
-        """Who reads for this screen."""
-        return list(self._watchers.values())
-
-    def on_screen_suspend(self) -> None:
-        """Another screen is in front: read nothing, forget nothing."""
-        for watcher in self.watchers:
-            watcher.pause()
+        self.keep_watching("metrics", True, lambda: RunWatcher(run, self))
+        self.keep_watching("console", active == "console", lambda: ConsoleWatcher(run, self))
+        self.keep_watching("machine", active == "machine", lambda: MachineWatcher(run, self))
 
     def on_screen_resume(self) -> None:
         """Back in front, or new."""
-        for watcher in self.watchers:
-            watcher.go_on()
         self.show_runs(deck_of(self).views)
-
-    def on_unmount(self) -> None:
-        """No thread outlives the screen."""
-        self._stop_watching()
 
     # --- keys
 

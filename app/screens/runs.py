@@ -21,11 +21,12 @@ from ...widgets.runs_table import RunsTable
 from ...widgets.title_bar import TitleBar
 from ..deck import deck_of
 from ..messages import RunSeen
-from ..watchers import RunWatcher, Watcher
+from ..watchers import RunWatcher
 from .run_keys import RUN_BINDINGS, RunKeys
+from .watching import WatchingScreen
 
 
-class RunsScreen(RunKeys, Screen[None]):
+class RunsScreen(RunKeys, WatchingScreen, Screen[None]):
     """The table of runs above, the selected run's facts and curves below."""
 
     HELP_TITLE = "Runs"
@@ -45,7 +46,6 @@ class RunsScreen(RunKeys, Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._views: dict[str, RunView] = {}
-        self._watcher: RunWatcher | None = None
         self._offered: tuple[str, RunState] | None = None
 
     def compose(self) -> ComposeResult:
@@ -98,39 +98,18 @@ class RunsScreen(RunKeys, Screen[None]):
 
     def _watch(self, view: RunView | None) -> None:
         """Read the selected run's metrics, and nobody else's."""
-        current = self._watcher.run_dir.id if self._watcher else None
+        watcher = self.watcher("metrics", RunWatcher)
+        current = watcher.run_dir.id if watcher else None
         wanted = view.id if view and view.state is not RunState.UNREADABLE else None
         if wanted == current or not self.is_active:
             return
-        self._stop_watching()
+        self.stop_watching()
         if view is not None and wanted is not None:
-            self._watcher = RunWatcher(RunDir(view.dir), self)
-            self._watcher.start()
-
-    def _stop_watching(self) -> None:
-        if self._watcher is not None:
-            self._watcher.stop()
-            self._watcher = None
-
-    @property
-    def watchers(self) -> list[Watcher]:
-        """Who reads for this screen."""
-        return [self._watcher] if self._watcher is not None else []
-
-    def on_screen_suspend(self) -> None:
-        """Another screen is in front: read nothing, forget nothing."""
-        for watcher in self.watchers:
-            watcher.pause()
+            self.keep_watching("metrics", True, lambda: RunWatcher(RunDir(view.dir), self))
 
     def on_screen_resume(self) -> None:
         """Back in front."""
-        for watcher in self.watchers:
-            watcher.go_on()
         self.show_runs(deck_of(self).views)
-
-    def on_unmount(self) -> None:
-        """No thread outlives the screen."""
-        self._stop_watching()
 
     # --- keys
 

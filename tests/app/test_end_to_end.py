@@ -111,7 +111,7 @@ def choose_small_training(terminal: Terminal, wait_for: WaitFor) -> None:
     """Fewer clips and more epochs than the debug preset, typed into the form like a person would."""
     for words, name, value in (
         ("all splits together", "data.clips", "160"),
-        ("max_epochs", "training.max_epochs", "60"),
+        ("max_epochs", "training.max_epochs", "40"),
     ):
         if name != "data.clips":  # at first the search line has the keys anyway
             terminal.press(wait_for, "C-f")

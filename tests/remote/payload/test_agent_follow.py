@@ -279,8 +279,8 @@ def test_a_run_that_is_deleted_while_it_is_followed(start: Start, home: Path, ru
     agent.op("run_gone", run=RUN)
     make_run(Home(home), RUN, state="starting")
     agent.op("run_new", run=RUN)
-    agent.follow(RUN)
     at = len(agent.said)
+    agent.follow(RUN)
     agent.op("caught_up", run=RUN, since=at)
 
 
