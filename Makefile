@@ -36,7 +36,7 @@ contracts: setup
 
 tests: setup
 	@bash tools/setup.sh test-packages
-	$(BIN)/pytest -q -n 2 --dist loadgroup
+	$(BIN)/pytest -q -n 3 --dist loadgroup
 
 bench: setup
 	$(BIN)/python -m wavedeck.benchmarks

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import App
@@ -22,6 +22,7 @@ from ..engine.catalog import Catalog
 from ..engine.errors import WavedeckError
 from ..engine.hosts import HostView
 from ..engine.machine import MachineReading
+from ..engine.pictures.terminal import CELLS, Pictures
 from ..engine.run_view import RunView
 from ..engine.rundir import Home
 from ..engine.series_view import SeriesView
@@ -31,9 +32,21 @@ from ..remote.liveness import alive
 from ..remote.local import LocalHost
 from ..widgets.run_header import RunHeader
 from ..widgets.title_bar import TitleBar
+from .alerts_on_deck import AlertsOnDeck
 from .commands import RunCommands
+from .copy_commands import CopyCommands
 from .deck_fleet import DeckFleet
-from .messages import HostsSeen, LaunchProgress, MachineSeen, QuestionAsked, RunsSeen, Told, WatchFailed
+from .messages import (
+    HostsSeen,
+    LaunchProgress,
+    MachineSeen,
+    QuestionAsked,
+    RunsSeen,
+    Told,
+    WatchFailed,
+    WorkProgress,
+    while_running,
+)
 from .palette_commands import RunProvider
 from .screens.ask import Ask
 from .screens.help import Help
@@ -41,16 +54,20 @@ from .screens.hosts import HostsScreen
 from .screens.launch import LaunchScreen
 from .screens.run import RunScreen
 from .screens.runs import RunsScreen
+from .screens.working import Working
 from .themes import THEMES
 from .watchers import CallWatcher, RunsWatcher, Watcher
+
+if TYPE_CHECKING:
+    from .listen.pixels import PixelLayer
 
 MACHINE_EVERY_S = 2.0
 HOSTS_EVERY_S = 0.25
 DISK_LOW_BYTES = 512 * 1024**2
 
 
-class Wavedeck(App[None]):
-    """The flight deck over one home."""
+class Wavedeck(AlertsOnDeck, App[None]):
+    """The flight deck over one home. With `babysits` it watches all runs while it is open, unless others do."""
 
     TITLE = "Wavedeck"
     CSS = (files("wavedeck.assets") / "deck.tcss").read_text()
@@ -58,6 +75,9 @@ class Wavedeck(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("h", "hosts", "Hosts", id="deck.hosts", tooltip="Machines: links, GPUs, tmux sessions"),
         Binding("n", "launch", "Launch", id="deck.launch", tooltip="Configure and start a training"),
+        Binding(
+            "exclamation_mark", "alerts", "Alerts", show=False, id="deck.alerts", tooltip="What was told, what is open"
+        ),
         Binding("t", "next_theme", "Theme", show=False, id="deck.theme", tooltip="Dark, light, colour-blind-safe"),
         Binding("question_mark", "help", "Help", id="deck.help", tooltip="Every key of this screen"),
         Binding("q", "quit", "Quit", id="deck.quit", tooltip="Leave the deck; runs go on"),
@@ -71,6 +91,8 @@ class Wavedeck(App[None]):
         open_run: str | None = None,
         listen: tuple[str, str | None, str | None] | None = None,
         tour: bool = False,
+        pictures: Pictures = CELLS,
+        babysits: bool = False,
     ) -> None:
         super().__init__()
         self.home = home
@@ -80,7 +102,9 @@ class Wavedeck(App[None]):
         self.hosts: tuple[HostView, ...] = ()
         self.catalog = Catalog(home, alive, far=self.fleet.far)
         self.commands = RunCommands(self, self)
+        self.copies = CopyCommands(self, self)
         self.views: tuple[RunView, ...] = ()
+        self.babysitter = self.make_babysitter(home) if babysits else None
         self._open_first = open_run
         self._listen_first = listen
         self._tour_of = open_run if tour else None
@@ -89,8 +113,23 @@ class Wavedeck(App[None]):
             RunsWatcher(self.catalog, self),
             CallWatcher("machine", self, self._look_at_machine),
             CallWatcher("hosts", self, self._look_at_hosts),
+            CallWatcher("alerts", self, self.alerts_look(home).look),
         ]
         self._reading: MachineReading | None = None
+        self._pixels = self._pixel_layer(pictures)
+
+    def _pixel_layer(self, pictures: Pictures) -> PixelLayer | None:
+        """What draws pixels, on terminals that can."""
+        if pictures.kind == "cells":
+            return None
+        from .listen.pixels import PixelLayer
+
+        return PixelLayer(pictures, lambda text: self._driver is not None and self._driver.write(text))
+
+    def post_display_hook(self) -> None:
+        """Textual has drawn; pixels go over it."""
+        if self._pixels is not None and self.screen_stack and not self._batch_count:
+            self._pixels.after_display(self.screen)
 
     def on_mount(self) -> None:
         """Themes, home screen, watchers."""
@@ -105,6 +144,8 @@ class Wavedeck(App[None]):
         for watcher in self._watchers:
             watcher.start()
         self.fleet.start()
+        if self.babysitter is not None:
+            self.fleet.babysit(self.babysitter)
 
     def on_unmount(self) -> None:
         """Threads end with the app; runs do not."""
@@ -112,10 +153,13 @@ class Wavedeck(App[None]):
             watcher.stop()
         self.fleet.close()
         self._here.close()
+        if self._pixels is not None:
+            self._pixels.clear()
 
     # --- what comes in
 
     @on(RunsSeen)
+    @while_running
     def _runs_changed(self, message: RunsSeen) -> None:
         self.views = message.views
         self._hand_to_screen()
@@ -134,6 +178,7 @@ class Wavedeck(App[None]):
                 screen.show_runs(self.views)
 
     @on(HostsSeen)
+    @while_running
     def _hosts_changed(self, message: HostsSeen) -> None:
         self.hosts = message.views
         for screen in reversed(self.screen_stack):  # what shines through behind dialogs is kept up to date
@@ -147,6 +192,7 @@ class Wavedeck(App[None]):
                 break
 
     @on(QuestionAsked)
+    @while_running
     def _question_asked(self, message: QuestionAsked) -> None:
         """Whatever is in front, a connection's question comes before it; leaving it is an answer too."""
         self.push_screen(Ask(message.question), message.answer)
@@ -156,19 +202,30 @@ class Wavedeck(App[None]):
         return self.fleet.history(name)
 
     @on(Told)
+    @while_running
     def _told(self, message: Told) -> None:
         self.notify(message.text, severity=message.severity, markup=False)  # type: ignore[arg-type]
 
     @on(LaunchProgress)
+    @while_running
     def _launch_goes_on(self, message: LaunchProgress) -> None:
         for screen in self.screen_stack:
             if isinstance(screen, LaunchScreen):
                 screen.show_progress(message)
 
+    @on(WorkProgress)
+    @while_running
+    def _work_goes_on(self, message: WorkProgress) -> None:
+        for screen in self.screen_stack:
+            if isinstance(screen, Working) and screen.key == message.key:
+                screen.show(message)
+
     @on(MachineSeen)
+    @while_running
     def _machine_changed(self, message: MachineSeen) -> None:
         for bar in self.screen.query(TitleBar):
             bar.reading = message.reading
+            bar.problems = self.problems
         free = message.reading.disk_free
         low = free is not None and free < DISK_LOW_BYTES
         if low and not self._disk_told:
@@ -177,6 +234,7 @@ class Wavedeck(App[None]):
         self._disk_told = low
 
     @on(WatchFailed)
+    @while_running
     def _watch_failed(self, message: WatchFailed) -> None:
         self.notify(message.error, title=f"cannot read {message.what}", severity="error", markup=False)
 
@@ -244,6 +302,13 @@ class Wavedeck(App[None]):
         """Open the machines."""
         self.push_screen(HostsScreen())
 
+    def action_safety(self) -> None:
+        """Could a machine be destroyed now?"""
+        if isinstance(self.screen, HostsScreen):
+            self.screen.action_tab("safe")
+        else:
+            self.push_screen(HostsScreen(tab="safe"))
+
     def action_launch(self) -> None:
         """Open the launch form."""
         self.push_screen(LaunchScreen())
@@ -251,7 +316,7 @@ class Wavedeck(App[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Neither the launch form nor the hosts can be opened from themselves; nothing, from behind a dialog."""
         dialog = isinstance(self.screen, ModalScreen) and not isinstance(self.screen, CommandPalette)
-        if dialog and action in ("hosts", "launch", "help", "next_theme"):
+        if dialog and action in ("hosts", "launch", "help", "next_theme", "alerts"):
             return False  # not `quit`: ctrl+q always leaves; the letter q is no binding of a dialog
         if action == "hosts":
             return not isinstance(self.screen, HostsScreen | LaunchScreen)

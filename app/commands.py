@@ -12,6 +12,7 @@ from ..engine.run_view import RunView
 from ..engine.rundir import RunDir
 from ..remote import operations
 from .deck_fleet import own_command
+from .move_commands import MoveCommands
 from .screens.confirm import Confirm
 
 if TYPE_CHECKING:
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 
 
 class RunCommands:
-    """Stop, resume, attach and delete, for any screen."""
+    """Stop, resume, move, attach and delete, for any screen."""
 
     def __init__(self, app: App[None], deck: Deck) -> None:
         self._app = app
         self._deck = deck
+        self._moves = MoveCommands(app, deck)
 
     def stop(self, view: RunView) -> None:
         """Ask, then request the stop; the supervisor does the rest, with or without a deck."""
@@ -49,14 +51,25 @@ class RunCommands:
         self._say(f"asked {tail(view.id)} to save and stop")
 
     def resume(self, view: RunView) -> None:
-        """Start the next attempt."""
-        self._app.run_worker(
-            self._resume(view),
-            name=f"resuming {tail(view.id)}",
-            group=f"resume-{view.id}",
-            exclusive=True,
-            exit_on_error=False,
-        )
+        """Ask, since a key that was pressed by mistake would begin a training; enter is a yes."""
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._app.run_worker(
+                    self._resume(view),
+                    name=f"resuming {tail(view.id)}",
+                    group=f"resume-{view.id}",
+                    exclusive=True,
+                    exit_on_error=False,
+                )
+
+        where = f" on {view.host}" if view.is_copy else ""
+        question = Confirm(f"Resume {tail(view.id)}{where}?", resume_words(view), "Resume", harmless=True)
+        self._app.push_screen(question, answered)
+
+    def move(self, view: RunView) -> None:
+        """Go on with it on another host."""
+        self._moves.move(view)
 
     async def _resume(self, view: RunView) -> None:
         home, run = self._deck.home, RunDir(view.dir)
@@ -112,3 +125,14 @@ class RunCommands:
     def _say(self, text: str, severity: str = "information") -> None:
         self._app.notify(text, severity=severity, markup=False)  # type: ignore[arg-type]
         self._deck.look_again()
+
+
+def resume_words(view: RunView) -> str:
+    """What a resume does."""
+    attempt = f"Attempt {(view.attempt or 0) + 1}"
+    newest = view.checkpoints[-1] if view.checkpoints else None
+    if newest is None:
+        return f"{attempt} begins anew: there is no checkpoint to go on from."
+    lost = (view.step or 0) - newest.step
+    again = f"; {fmt.count(lost)} steps after it are trained again" if lost > 0 else ""
+    return f"{attempt} goes on from the checkpoint at step {fmt.count(newest.step)}{again}."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, cast
 
@@ -11,13 +12,19 @@ from textual.dom import DOMNode
 from ..engine.hosts import HostView, TmuxSession
 from ..engine.planning import Wish
 from ..engine.run_view import RunView
-from ..engine.rundir import Home
+from ..engine.rundir import Home, RunDir
 from ..engine.series_view import SeriesView
 from ..remote.host import Host
 
 if TYPE_CHECKING:
+    from ..engine.backup.policy import BackupPolicy
+    from ..engine.backup.safety import HostSafety
+    from ..remote.failover.move import MoveResult
+    from ..remote.fleet import Fleet as RemoteFleet
     from ..remote.operations import LaunchResult
+    from ..remote.provision.there import Report
     from .commands import RunCommands
+    from .copy_commands import CopyCommands
 
 
 T = TypeVar("T")
@@ -51,15 +58,30 @@ class Fleet(Protocol):
     async def sessions_new(self, name: str, new: str) -> None:
         """Make a tmux session."""
 
-    def sample_opener(self, view: RunView) -> Callable[[Path], BinaryIO | Path] | None:
+    def sample_opener(self, run: RunDir) -> Callable[[Path], BinaryIO | Path] | None:
         """How to open sample files of a run: by ranges where it lives on another host; None for one of this machine."""
         ...
 
     async def attach_argv(self, name: str, session: TmuxSession) -> list[str]:
         """A command of this machine that takes over the terminal."""
 
-    async def launch(self, name: str, wish: Wish) -> LaunchResult:
+    async def with_fleet(self, work: Callable[[RemoteFleet], Awaitable[T]]) -> T:
+        """Do something with several hosts at once, in the loop of their links."""
+        ...
+
+    async def safety(self, names: Sequence[str], views: Sequence[RunView]) -> list[HostSafety]:
+        """What would be lost with each of these hosts."""
+        ...
+
+    async def move(
+        self, run: RunDir, source: str, target: str, report: Report, *, from_scratch: bool = False
+    ) -> MoveResult:
+        """Go on with a run on another host."""
+        ...
+
+    async def launch(self, name: str, wish: Wish, policy: BackupPolicy | None = None) -> LaunchResult:
         """Start a training on another host."""
+        ...
 
 
 class Deck(Protocol):
@@ -68,12 +90,17 @@ class Deck(Protocol):
     home: Home
     host: Host
     commands: RunCommands
+    copies: CopyCommands
     views: tuple[RunView, ...]
     hosts: tuple[HostView, ...]
 
     @property
     def fleet(self) -> Fleet:
         """All other machines."""
+        ...
+
+    def backup_held(self) -> AbstractAsyncContextManager[None]:
+        """The right to bring files here: the deck's own backup rests meanwhile. Raises UsageError."""
         ...
 
     def host_history(self, name: str) -> Mapping[str, SeriesView]:
@@ -96,6 +123,12 @@ class Deck(Protocol):
 
     def action_launch(self) -> None:
         """Open the launch form."""
+
+    def action_alerts(self) -> None:
+        """Open what was told."""
+
+    def action_safety(self) -> None:
+        """Open what would be lost with each machine."""
 
     def run_action(self, action: str, default_namespace: DOMNode | None = None) -> Awaitable[bool]:
         """Perform a named action, as a key would."""

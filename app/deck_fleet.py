@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -16,23 +17,31 @@ from ..engine.hosts import LOCAL, HostFacts, HostView, LinkState, TmuxSession
 from ..engine.machine import MachineReading
 from ..engine.machine_series import HostHistory
 from ..engine.planning import Wish
-from ..engine.rundir import Home
+from ..engine.rundir import Home, RunDir
 from ..engine.series_view import SeriesView
-from ..remote.fleet import Fleet, FleetThread
+from ..remote.fleet import Fleet, FleetThread, host_of
 from .messages import LaunchProgress, QuestionAsked, Told
 
 if TYPE_CHECKING:
+    from ..engine.backup.policy import BackupPolicy
+    from ..engine.backup.safety import HostSafety
     from ..engine.catalog import Far
     from ..engine.run_view import RunView
+    from ..remote.failover.move import MoveResult
     from ..remote.far_samples import Opened
     from ..remote.host import Host
     from ..remote.operations import LaunchResult
-    from ..remote.provision.there import Progress
+    from ..remote.provision.there import Progress, Report
     from ..remote.ssh.questions import Question
+    from .babysitting import DeckBabysitter
     from .cockpit import Wavedeck
 
 T = TypeVar("T")
 SESSIONS_EVERY_S = 3.0
+END_S = 5.0
+LOOK_S = 10.0
+"""How long the host that a run leaves may take to answer; one that does not is taken for gone."""
+HEAR_S = 30.0
 
 
 class DeckFleet:
@@ -49,6 +58,8 @@ class DeckFleet:
         self._looked = -1e9
         self._stamp: tuple[int, ...] | None = None
         self._refreshing: asyncio.Task[None] | None = None
+        self._babysitter: DeckBabysitter | None = None
+        self._babysitting: asyncio.Task[None] | None = None
 
     @property
     def fleet(self) -> Fleet:
@@ -79,7 +90,25 @@ class DeckFleet:
 
     def close(self) -> None:
         """End the links; runs go on."""
+        if self._babysitter is not None:
+            with contextlib.suppress(Exception):
+                self._thread.call(self._end_babysitting, END_S)
         self._thread.close()
+
+    def babysit(self, babysitter: DeckBabysitter) -> None:
+        """Have somebody watch in the fleet's loop until `close`."""
+        self._babysitter = babysitter
+        self._thread.post(self._begin_babysitting)
+
+    def _begin_babysitting(self) -> None:
+        assert self._babysitter is not None
+        self._babysitting = asyncio.get_running_loop().create_task(self._babysitter.run(self.fleet))
+
+    async def _end_babysitting(self) -> None:
+        assert self._babysitter is not None
+        self._babysitter.stop()
+        if self._babysitting is not None:
+            await asyncio.wait({self._babysitting}, timeout=END_S)
 
     def _changed(self) -> None:
         """A view may have changed; the watcher looks at its next turn."""
@@ -188,19 +217,51 @@ class DeckFleet:
         await self.do(name, partial(_swapped, sessions.create, new))
         self._looked = -1e9
 
-    def sample_opener(self, view: RunView) -> Callable[[Path], Opened] | None:
+    def sample_opener(self, run: RunDir) -> Callable[[Path], Opened] | None:
         """How to open sample files of a run: by ranges where it lives on another host; None for one of this machine."""
-        from ..engine.rundir import RunDir
         from ..remote.far_samples import sample_opener
 
-        return sample_opener(self._home, RunDir(view.dir), self._thread) if view.is_copy else None
+        return sample_opener(self._home, run, self._thread) if host_of(run) != LOCAL else None
 
     async def attach_argv(self, name: str, session: TmuxSession) -> list[str]:
         """A command of this machine that takes over the terminal."""
         target = session.id if session.id and not session.ours else session.name
         return [*own_command(), "tmux", name, "attach", target]
 
-    async def launch(self, name: str, wish: Wish) -> LaunchResult:
+    async def with_fleet(self, work: Callable[[Fleet], Awaitable[T]]) -> T:
+        """Do something with several hosts at once."""
+        return await self._thread.submit(lambda: work(self.fleet))
+
+    async def safety(self, names: Sequence[str], views: Sequence[RunView]) -> list[HostSafety]:
+        """What would be lost with each of these hosts, asked of those that answer."""
+        from ..remote.backup.assess import assess
+
+        async def whole(fleet: Fleet) -> list[HostSafety]:
+            return list(await asyncio.gather(*(assess(self._home, name, views, fleet) for name in names)))
+
+        return await self.with_fleet(whole)
+
+    async def move(
+        self, run: RunDir, source: str, target: str, report: Report, *, from_scratch: bool = False
+    ) -> MoveResult:
+        """Go on with a run on another host; `source` is asked first, as far as it answers."""
+        from ..remote.failover.move import move
+
+        async def whole(fleet: Fleet) -> MoveResult:
+            if target != LOCAL:
+                await fleet.watch(target).ready(HEAR_S)
+            old: Host | None = None
+            if source != LOCAL:
+                with contextlib.suppress(WavedeckError):
+                    await fleet.watch(source).ready(LOOK_S)
+                    old = fleet.host(source)
+            return await move(
+                self._home, run, old, fleet.host(target), report, from_scratch=from_scratch, reason="asked for"
+            )
+
+        return await self.with_fleet(whole)
+
+    async def launch(self, name: str, wish: Wish, policy: BackupPolicy | None = None) -> LaunchResult:
         """Start a training on another host: environment and code first, told on the way."""
         from ..remote import operations
         from ..remote.provision.provision import prepare_launch
@@ -216,7 +277,7 @@ class DeckFleet:
             ready = await prepare_launch(self._home, host, wish, taken=taken, report=report)
             for notice in ready.notices:
                 self._app.post_message(Told(notice))
-            return await operations.launch(self._home, host, ready.plan.manifest, ready.plan.attempt)
+            return await operations.launch(self._home, host, ready.plan.manifest, ready.plan.attempt, policy=policy)
 
         return await self.do(name, whole)
 

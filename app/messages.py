@@ -3,9 +3,10 @@ and failures are never dropped."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from textual.message import Message
 
@@ -15,9 +16,30 @@ from ..engine.hosts import HostView
 from ..engine.machine import MachineReading
 from ..engine.run_view import RunView
 from ..engine.series_view import SeriesView
+from ..widgets.backup_line import Copying
 
 if TYPE_CHECKING:
+    from textual.message_pump import MessagePump
+
+    from ..engine.alerts.alert import Alert
+    from ..engine.alerts.rules import Open
+    from ..engine.backup.places import Where
     from ..remote.ssh.questions import Question
+
+
+M = TypeVar("M", bound=Message)
+H = TypeVar("H")
+
+
+def while_running(handler: Callable[[H, M], None]) -> Callable[[H, M], None]:
+    """A handler that does nothing once its app ends: screens are then taken down while the queue is still read."""
+
+    @functools.wraps(handler)
+    def guarded(self: H, message: M) -> None:
+        if cast("MessagePump", self).is_running:
+            handler(self, message)
+
+    return guarded
 
 
 class RunsSeen(Message):
@@ -125,6 +147,67 @@ class LaunchProgress(Message):
     def can_replace(self, message: Message) -> bool:
         """A newer word replaces an older one."""
         return isinstance(message, LaunchProgress) and message.host == self.host
+
+
+class CheckpointsSeen(Message):
+    """Where the checkpoints of a run are, what the backup does for it, and what it was asked for."""
+
+    def __init__(self, run_id: str, rows: Sequence[Where], copying: Copying | None, policy: str) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self.rows = rows
+        self.copying = copying
+        self.policy = policy
+
+    def can_replace(self, message: Message) -> bool:
+        """A newer picture of the same run replaces an older one."""
+        return isinstance(message, CheckpointsSeen) and message.run_id == self.run_id
+
+
+class WorkProgress(Message):
+    """How far something has come that its user began; `key` says what."""
+
+    def __init__(self, key: str, phase: str, text: str, done: float | None, total: float | None) -> None:
+        super().__init__()
+        self.key = key
+        self.phase = phase
+        self.text = text
+        self.done = done
+        self.total = total
+
+    def can_replace(self, message: Message) -> bool:
+        """A newer word about the same phase replaces an older one."""
+        return isinstance(message, WorkProgress) and (message.key, message.phase) == (self.key, self.phase)
+
+
+class AlertTold(Message):
+    """Something that its user should know. Never dropped."""
+
+    def __init__(self, alert: Alert) -> None:
+        super().__init__()
+        self.alert = alert
+
+
+class BellRung(Message):
+    """alerts.toml wants the terminal's bell."""
+
+    def can_replace(self, message: Message) -> bool:
+        """One is enough."""
+        return isinstance(message, BellRung)
+
+
+class AlertsSeen(Message):
+    """What stands in `alerts.jsonl`, what is open, and who watches: words for a line."""
+
+    def __init__(self, alerts: Sequence[Alert], problems: Sequence[Open], watching: str) -> None:
+        super().__init__()
+        self.alerts = alerts
+        self.problems = problems
+        self.watching = watching
+
+    def can_replace(self, message: Message) -> bool:
+        """A newer list replaces an older one."""
+        return isinstance(message, AlertsSeen)
 
 
 class Told(Message):

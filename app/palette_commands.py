@@ -19,6 +19,8 @@ class RunProvider(Provider):
     def _entries(self) -> Iterator[Entry]:
         deck = deck_of(self)
         yield "Launch a training", "configure and start", deck.action_launch
+        yield "Alerts", "what was told, what is open", deck.action_alerts
+        yield "Safe to destroy?", "what would be lost with each machine", deck.action_safety
         for active in self.screen.active_bindings.values():
             binding = active.binding
             if active.enabled and binding.show and binding.tooltip and not binding.system:

@@ -6,11 +6,14 @@ back (a remounted disk) heals by itself.
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..engine.backup.places import places
+from ..engine.backup.policy import policy_words, read_policy
 from ..engine.catalog import Catalog
 from ..engine.console import ConsoleReader
 from ..engine.errors import WavedeckError
@@ -18,13 +21,16 @@ from ..engine.feed import RunFeed
 from ..engine.journal import LIVE
 from ..engine.machine_series import MachineFeed
 from ..engine.run_view import RunView
-from ..engine.rundir import RunDir
-from .messages import ConsoleSeen, MachineHistorySeen, RunPicture, RunSeen, RunsSeen, WatchFailed
+from ..engine.rundir import Home, RunDir
+from ..remote.backup.state import RunBackup, read_state
+from ..widgets.backup_line import Copying
+from .messages import CheckpointsSeen, ConsoleSeen, MachineHistorySeen, RunPicture, RunSeen, RunsSeen, WatchFailed
 
 if TYPE_CHECKING:
     from textual.message_pump import MessagePump
 
 RUNS_EVERY_S = 0.5
+COPYING_EVERY_S = 0.25
 FRAME_S = 0.1
 """Frames are capped at ten a second, however fast rows arrive; data never is."""
 SLOWEST_FRAME_S = 0.4
@@ -167,6 +173,37 @@ class MachineWatcher(Watcher):
         if self._feed.poll():
             self.target.post_message(MachineHistorySeen(self._run_id, self._feed.views()))
         return RUNS_EVERY_S
+
+
+class CheckpointsWatcher(Watcher):
+    """Reads where one run's checkpoints are and what the backup does for it."""
+
+    def __init__(self, view: Callable[[], RunView | None], run: RunDir, target: MessagePump) -> None:
+        super().__init__(f"checkpoints of {run.id}", target)
+        self._view = view
+        self._run = run
+        self._home = Home(run.path.parent.parent)
+        self._posted: object = None
+
+    def look(self) -> float:
+        """Post the rows when anything in them changed."""
+        view = self._view()
+        if view is None:
+            return FRAME_S
+        rows = places(view)
+        state = read_state(self._home)
+        copying = copying_of(state.runs.get(view.id, RunBackup())) if state is not None and state.fresh else None
+        policy = shlex.join(policy_words(read_policy(self._home, self._run)))
+        picture = (rows, copying, policy)
+        if picture != self._posted:
+            self._posted = picture
+            self.target.post_message(CheckpointsSeen(self._run.id, rows, copying, policy))
+        return RUNS_EVERY_S if copying is None or copying.what is None else COPYING_EVERY_S
+
+
+def copying_of(now: RunBackup) -> Copying:
+    """What the backup says of a run, for the line under its checkpoints."""
+    return Copying(now.doing, now.bytes, now.total, now.rate, now.eta_s, now.error, now.second_error)
 
 
 class CallWatcher(Watcher):

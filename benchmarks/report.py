@@ -121,6 +121,9 @@ same numbers, each on a tmux terminal of 200 × 50 of its own; a screen is read 
   The mirror is a process that does nothing else; *there* is the agent with sshd. A copy is timed from its first byte to
   its last. The fifty runs log three metrics once a second each. `hosts add` meets a host key it never saw and a driver
   that is played back.
+- **Listen** (rows 16 to 19): the set has 10,000 index lines over the sound of 50 clips of 2 s. The first picture is the
+  first screen with the list, a track's loudness and its spectrogram. Sound goes through PortAudio into ALSA's `file`
+  device; two tracks that count their samples tell when a switch is heard. CPU is deck and sound process together.
 
 {spike}"""
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from .checkpoints import CheckpointLine, read_checkpoints
+from .backup.copies import Copies
+from .backup.money import ran_s
+from .backup.places import locate, picture
+from .backup.policy import BackupPolicy
+from .format import plain
+from .headline import direction_of
 from .hosts import LOCAL, MirrorRecord
-from .manifest import Attempt, ExitRecord, Manifest, SupervisorRecord
+from .lineage import Lease, Moved
+from .manifest import Attempt, ExitRecord, Headline, Manifest, SupervisorRecord
 from .run_view import RunView
 from .rundir import RunDir
-from .state import Evidence, RunState, derive_state
+from .state import Evidence, RunState, derive_state, was_evaluated
 from .summary import Progress, Summary, all_notices
 
 
@@ -25,6 +32,12 @@ class Found:
     mirror: MirrorRecord | None
     alive: bool | None
     heard: float | None
+    lease: Lease | None = None
+    moved: Moved | None = None
+    copies: Copies = field(default_factory=Copies)
+    policy: BackupPolicy = field(default_factory=BackupPolicy)
+    problem: str | None = None
+    """What is damaged in records that the run can be shown without."""
 
 
 def covers(record: ExitRecord | SupervisorRecord | None, attempt: Attempt) -> bool:
@@ -32,7 +45,11 @@ def covers(record: ExitRecord | SupervisorRecord | None, attempt: Attempt) -> bo
     return record is not None and record.attempt >= attempt.attempt
 
 
-def assemble(run: RunDir, found: Found, main: Summary, spoken: Summary, now: float) -> RunView:
+Before = Sequence[tuple[Summary, Summary, int]]
+"""What the runs before a moved one told, trainer and console, each with the last step that counts; oldest first."""
+
+
+def assemble(run: RunDir, found: Found, main: Summary, spoken: Summary, now: float, before: Before = ()) -> RunView:
     """The view of a run: its records, and what its trainer (`main`) and its console (`spoken`) told."""
     lead = main if main.progress or main.rows or not spoken.rows else spoken
     exit_ = found.exit if found.attempt is None or covers(found.exit, found.attempt) else None
@@ -55,17 +72,20 @@ def assemble(run: RunDir, found: Found, main: Summary, spoken: Summary, now: flo
     step = main.step if main.step is not None else spoken.step
     done, total, unit, activity = _position(progress, step, state)
     damage = main.bad_lines + spoken.bad_lines
+    problems = (found.problem, f"{damage} damaged journal lines were skipped." if damage else None)
+    started = (exit_.started if exit_ else None) or (found.supervisor.started if found.supervisor else None)
+    located = locate(run, found.manifest, found.mirror, found.copies, found.policy)
     return RunView(
         id=run.id,
         dir=run.path,
         state=state,
         manifest=found.manifest,
-        problem=f"{damage} damaged journal lines were skipped." if damage else None,
+        problem=" ".join(problem for problem in problems if problem) or None,
         attempt=found.attempt.attempt if found.attempt else None,
         supervisor=found.supervisor,
         exit=exit_,
         created=found.manifest.created,
-        started=(exit_.started if exit_ else None) or (found.supervisor.started if found.supervisor else None),
+        started=started,
         ended=exit_.ended if exit_ else None,
         step=step,
         epoch=main.epoch if main.epoch is not None else spoken.epoch,
@@ -77,17 +97,65 @@ def assemble(run: RunDir, found: Found, main: Summary, spoken: Summary, now: flo
         rate=timer.rate if moving else None,
         eta_s=timer.eta_s(now) if moving else None,
         last={**spoken.last, **main.last},
-        best=main.best(found.manifest.headline) or spoken.best(found.manifest.headline),
+        best=best_of(found.manifest.headline, main, spoken, before),
         spark=tuple(main.spark or spoken.spark),
         spark_name=main.spark_name or spoken.spark_name,
         nan_counts={**spoken.nan_counts, **main.nan_counts},
         notices=all_notices(main, spoken),
-        checkpoints=_kept_checkpoints(run, found.mirror),
+        checkpoints=tuple(place.line for place in located),
         last_sign=last_sign,
         host=found.mirror.host if found.mirror is not None else LOCAL,
         heard=found.heard,
         mirror_notices=tuple(found.mirror.notices) if found.mirror is not None else (),
+        evaluated=was_evaluated(evidence),
+        ran_s=_ran_s(found, exit_, started, state, last_sign, now, main.earlier_s),
+        parent=found.manifest.parent,
+        lineage=found.lease.lineage if found.lease is not None else run.id,
+        moved_to=found.moved.child if found.moved is not None else None,
+        moved_host=plain(found.moved.host, 48) if found.moved is not None else None,
+        fenced=_fenced(run, exit_, found.lease),
+        backup=picture(located, found.copies, found.policy, found.manifest.headline, found.mirror),
     )
+
+
+def _ran_s(
+    found: Found,
+    exit_: ExitRecord | None,
+    started: float | None,
+    state: RunState,
+    last_sign: float | None,
+    now: float,
+    earlier_s: float,
+) -> float | None:
+    """How long the attempts ran, by the host's own clock; a run that vanished ran until its last sign."""
+    skew = found.mirror.skew_s if found.mirror is not None else 0.0
+    ended = exit_.ended if exit_ is not None else None
+    if ended is None and not state.active and last_sign is not None:
+        ended = last_sign + skew
+    return ran_s(started, ended, now + skew, earlier_s)
+
+
+def _fenced(run: RunDir, exit_: ExitRecord | None, lease: Lease | None) -> str | None:
+    """The run that may write instead of this one."""
+    if exit_ is not None and exit_.fenced is not None:
+        return plain(exit_.fenced, 120)
+    if lease is None or lease.allows(run.id):
+        return None
+    return plain(lease.fenced_by or lease.holder, 120)
+
+
+def best_of(
+    headline: Headline | None, main: Summary, spoken: Summary, before: Before = ()
+) -> tuple[str, float, int | None] | None:
+    """(metric, value, step) of the best of a run, and of what those before it had reached when it went on."""
+    best = main.best(headline) or spoken.best(headline)
+    for trainer, console, step in before:
+        earlier = trainer.best_until(step, headline) or console.best_until(step, headline)
+        if earlier is None or (best is not None and earlier[0] != best[0]):
+            continue
+        if best is None or not Headline(best[0], direction_of(best[0])).better(best[1], earlier[1]):
+            best = earlier
+    return best
 
 
 def _last_sign(run: RunDir, found: Found, main: Summary, spoken: Summary) -> float | None:
@@ -96,21 +164,6 @@ def _last_sign(run: RunDir, found: Found, main: Summary, spoken: Summary) -> flo
         return _newest(main.last_t, spoken.last_t, modified(run.console))
     there = _newest(main.last_t, spoken.last_t)
     return None if there is None else there - found.mirror.skew_s
-
-
-def _kept_checkpoints(run: RunDir, mirror: MirrorRecord | None) -> tuple[CheckpointLine, ...]:
-    """The checkpoints whose files are still there, on the run's host; retention has removed the others."""
-    lines = read_checkpoints(run.checkpoint_manifest)
-    if not lines:
-        return ()
-    if mirror is not None:
-        there = set(mirror.checkpoints)
-        return tuple(line for line in lines if line.name in there)
-    try:
-        present = {path.name for path in run.checkpoints.iterdir()}
-    except OSError:
-        return ()
-    return tuple(line for line in lines if line.name in present)
 
 
 def _position(

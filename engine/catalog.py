@@ -11,14 +11,18 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from .assemble import Found, assemble, covers, modified
-from .errors import RunDirError, UsageError
+from .backup.copies import read_copies
+from .backup.policy import host_policy, read_policy
+from .errors import RunDirError, UsageError, WavedeckError
 from .files import write_atomic
-from .hosts import MIRROR_FILE, read_mirror
+from .hosts import LOCAL, MIRROR_FILE, MirrorRecord, read_mirror
 from .journal import WHOLE, Budget, JournalReader
+from .lineage import ancestors, read_lease, read_moved
 from .manifest import (
     Attempt,
     ExitRecord,
@@ -39,6 +43,7 @@ Far = Callable[[str, str, int], tuple[bool | None, float | None]]
 """Asked for a run of another host, by host, run id and attempt: whether its supervisor lives (None: that cannot be
 known now) and when the host was last heard."""
 
+MANIFEST = "manifest.json"
 CACHE_FILE = f"summaries-{SUMMARY_VERSION}.msgpack"
 CACHE_EVERY_S = 10.0
 FINAL = frozenset({RunState.FINISHED, RunState.FAILED, RunState.STOPPED, RunState.KILLED})
@@ -170,8 +175,17 @@ class Catalog:
             if alive is False:
                 exit_ = read_record(run.exit, ExitRecord)
         cached = self._summarise(run, budget)
-        found = Found(manifest, attempt, supervisor, exit_, mirror, alive, heard)
-        return assemble(run, found, cached.trainer, cached.spoken, self._clock())
+        found = Found(manifest, attempt, supervisor, exit_, mirror, alive, heard, **_beside(self.home, run, mirror))
+        before = self._before(run, budget) if manifest.parent else []
+        return assemble(run, found, cached.trainer, cached.spoken, self._clock(), before)
+
+    def _before(self, run: RunDir, budget: Budget) -> list[tuple[Summary, Summary, int]]:
+        """What the runs told that a moved run goes on from."""
+        told = []
+        for parent, step in ancestors(self.home, run):
+            cached = self._summarise(parent, budget)
+            told.append((cached.trainer, cached.spoken, step))
+        return told
 
     def _summarise(self, run: RunDir, budget: Budget) -> Cached:
         cache = self._load_cache()
@@ -247,22 +261,45 @@ def newest_attempt(run: RunDir) -> Attempt | None:
     return read_record(run.attempts / numbers[-1], Attempt) if numbers else None
 
 
+def _beside(home: Home, run: RunDir, mirror: MirrorRecord | None) -> dict[str, Any]:
+    """Records that a run can be shown without; what is damaged in them becomes a sentence."""
+    with os.scandir(run.path) as entries:  # most runs have none of them: one look instead of four
+        there = {entry.name for entry in entries}
+    host = LOCAL if mirror is None else mirror.host
+    own_policy = run.policy.name in there
+    readers: list[tuple[str, bool, Callable[[], object]]] = [
+        ("lease", run.lease.name in there, lambda: read_lease(run)),
+        ("moved", run.moved.name in there, lambda: read_moved(run)),
+        ("copies", run.backup.name in there, lambda: read_copies(run)),
+        ("policy", True, lambda: read_policy(home, run) if own_policy else host_policy(home, host)),
+    ]
+    found: dict[str, Any] = {}
+    for name, present, read in readers:
+        if not present:
+            continue
+        try:
+            found[name] = read()
+        except (WavedeckError, OSError) as error:
+            text = str(error) if isinstance(error, WavedeckError) else f"its {name} cannot be read: {error.strerror}."
+            found["problem"] = f"{found['problem']} {text}" if "problem" in found else text
+    return found
+
+
+_STAMPED = (
+    MANIFEST, "attempts", "supervisor.json", "exit.json", "events.jsonl", "console.jsonl", "checkpoints",
+    "checkpoints/manifest.jsonl", MIRROR_FILE, "backup.jsonl", "policy.json", "lease.json", "moved.json",
+    "../../backup.toml",
+)  # fmt: skip
+"""What a view is made from, relative to the run's directory."""
+
+
 def _stamp(run: RunDir) -> tuple[int, ...]:
     """Change times and sizes of everything a view is made from."""
-    paths = (
-        run.manifest,
-        run.attempts,
-        run.supervisor,
-        run.exit,
-        run.events,
-        run.console_events,
-        run.checkpoint_manifest,
-        run.path / MIRROR_FILE,
-    )
+    base = f"{run.path}/"  # plain strings: paths cost more than the calls themselves
     stamp: list[int] = []
-    for path in paths:
+    for name in _STAMPED:
         try:
-            status = os.stat(path)
+            status = os.stat(base + name)
         except OSError:
             stamp.append(-1)
         else:

@@ -14,17 +14,19 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from .events import as_float
-from .files import sync_directory
+from .files import append_line, sync_directory
 from .manifest import Headline
 
 MANIFEST_NAME = "manifest.jsonl"
 TEMPORARY_SUFFIX = ".partial"
-_SAFE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._=+-]{0,199}$")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,199}")
+_SHA256 = re.compile(r"[0-9a-fA-F]{12,64}")
+_MAX_PATH = 1024
 _BLOCK = 1 << 20
 
 
@@ -32,7 +34,7 @@ class CheckpointLine(msgspec.Struct, frozen=True):
     """One line of the manifest: a checkpoint that was whole under this name when the line was written.
 
     `best` says whether it was the best so far by the run's headline; `kind` is `full` when everything needed to go on
-    exactly is inside, `weights` when only the model is.
+    exactly is inside, `weights` when only the model is, `foreign` for a file of a trainer that is not ours.
     """
 
     name: str
@@ -44,6 +46,9 @@ class CheckpointLine(msgspec.Struct, frozen=True):
     metrics: dict[str, float | str | None] = {}
     best: bool = False
     kind: str = "full"
+    path: str | None = None
+    """For a foreign trainer's file (`kind="foreign"`): where it lies, relative to the run's working directory on its
+    host. The file `checkpoints/<name>` is then only where a copy is."""
 
     def value(self, metric: str) -> float | None:
         """A finite metric recorded with this checkpoint, or None."""
@@ -56,30 +61,69 @@ _encoder = msgspec.json.Encoder()
 
 
 def is_safe_name(name: str) -> bool:
-    """Whether a name is one plain path component: names may come from another host and are never trusted."""
-    return bool(_SAFE_NAME.match(name)) and ".." not in name
+    """Whether a name is one plain path component: names may come from another host and are never trusted.
+
+    The manifest's own name is none, nor what begins like it: a host that calls a checkpoint so would replace the list.
+    """
+    return bool(_SAFE_NAME.fullmatch(name)) and ".." not in name and not name.lower().startswith(MANIFEST_NAME)
+
+
+def is_safe_path(path: str) -> bool:
+    """Whether a path stays below the directory it is relative to. Blanks, quotes and newlines are allowed in it: it
+    goes into argument lists, never through a shell."""
+    if not 0 < len(path) <= _MAX_PATH or "\0" in path or path.startswith(("/", "~")):
+        return False
+    return all(part not in ("", ".", "..") for part in path.split("/"))
+
+
+def foreign_name(path: str, sha256: str) -> str:
+    """The name of a foreign trainer's file: `<stem>.<first 12 of its sha256><suffix>`, one safe path component.
+
+    The hash is in the name because such files are overwritten in place: each content is a checkpoint of its own.
+
+    Raises
+    ------
+    ValueError: `sha256` is no hash.
+    """
+    if _SHA256.fullmatch(sha256) is None:
+        raise ValueError(f"{sha256!r} is no sha256")
+    file = PurePosixPath(path)
+    stem = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9._=+-]", "_", file.stem)).strip("._=+-")
+    if stem.lower().startswith(MANIFEST_NAME.split(".")[0]):
+        stem = f"file-{stem}"  # `manifest.jsonl` belongs to the list itself
+    suffix = file.suffix if re.fullmatch(r"\.[A-Za-z0-9_]{1,15}", file.suffix) else ""
+    return f"{stem[:120].rstrip('.') or 'file'}.{sha256[:12].lower()}{suffix}"
 
 
 def read_checkpoints(manifest: Path) -> list[CheckpointLine]:
     """The checkpoints of a manifest in the order written; the last line of a name is the one that counts.
 
-    A missing manifest is an empty list. Torn, foreign and unsafe lines are left out: a tail without its newline is
-    "not yet", and a name with a slash in it is an attack or an accident.
+    A missing manifest is an empty list. Torn, damaged and unsafe lines are left out: a tail without its newline is
+    "not yet", and a name with a slash in it is an attack or an accident. Two foreign files with the same content may
+    share a name: both lines stay.
     """
     try:
         data = manifest.read_bytes()
     except FileNotFoundError:
         return []
-    lines: dict[str, CheckpointLine] = {}
-    for raw in data.split(b"\n")[:-1]:
+    known: dict[str, dict[str | None, tuple[int, CheckpointLine]]] = {}
+    for number, raw in enumerate(data.split(b"\n")[:-1]):
         try:
             line = _decoder.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
-        if is_safe_name(line.name):
-            lines.pop(line.name, None)
-            lines[line.name] = line
-    return list(lines.values())
+        if not is_safe_name(line.name) or (line.path is not None and not is_safe_path(line.path)):
+            continue
+        alike = known.setdefault(line.name, {})
+        other = next(iter(alike.items()), None)  # those beside it agree with it
+        if line.path is None or (other is not None and (other[0] is None or other[1][1].sha256 != line.sha256)):
+            alike.clear()
+        alike[line.path] = (number, line)
+    return [line for _, line in sorted((pair for alike in known.values() for pair in alike.values()), key=_order)]
+
+
+def _order(pair: tuple[int, CheckpointLine]) -> int:
+    return pair[0]
 
 
 def latest(lines: Sequence[CheckpointLine]) -> CheckpointLine | None:
@@ -202,26 +246,8 @@ def commit(
     )  # fmt: skip
     if headline is not None and best([*known, line], headline) is line:
         line = msgspec.structs.replace(line, best=True)
-    _append(directory / MANIFEST_NAME, line)
+    append_line(directory / MANIFEST_NAME, _encoder.encode(line))
     return line
-
-
-def _append(manifest: Path, line: CheckpointLine) -> None:
-    """Append one synced line; a torn tail of a killed writer is closed first, so that it spoils itself only."""
-    created = not manifest.exists()
-    descriptor = os.open(manifest, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        size = os.fstat(descriptor).st_size
-        data = _encoder.encode(line) + b"\n"
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":
-            data = b"\n" + data
-        if os.write(descriptor, data) != len(data):
-            raise OSError(28, "No space left on device", str(manifest))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    if created:
-        sync_directory(manifest.parent)
 
 
 def surplus(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -59,6 +60,31 @@ def _create_plain(path: Path, data: bytes) -> bool:
         os.fsync(handle.fileno())
     sync_directory(path.parent)
     return True
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append one line (given without its newline) and fsync it; the file is made when it is not there.
+
+    A torn tail of a killed writer is closed first, so that it spoils itself only.
+
+    Raises
+    ------
+    OSError: the disk is full or failing; what stands there then is a torn tail, which readers leave out.
+    """
+    created = not path.exists()
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        data = line + b"\n"
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            data = b"\n" + data
+        if os.write(descriptor, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if created:
+        sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:

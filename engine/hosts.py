@@ -149,6 +149,8 @@ class HostView(msgspec.Struct, frozen=True):
     price_per_hour: float | None = None
     ends: float | None = None
     """When the provider takes it back, where that is known."""
+    gpu_idle_since: float | None = None
+    """Since when, as far as it was watched, none of its GPUs has computed; None while one does, or nothing is known."""
 
     @property
     def is_local(self) -> bool:
@@ -222,6 +224,7 @@ class LinkRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     signs: dict[str, tuple[int, bool]] = {}
     """Run id -> the attempt that the agent last spoke of, and whether its supervisor lives. What is not named here is
     not known; a run that is there and was never started stands as attempt 0, one that is no longer there as `GONE`."""
+    gpu_idle_since: float | None = None
 
 
 def read_mirror(run: Path) -> MirrorRecord | None:

@@ -57,6 +57,8 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     git: GitState | None = None
     packages: dict[str, str] = {}
     parent: str | None = None
+    parent_step: int | None = None
+    """The step of the parent's checkpoint that a moved run goes on from; 0 when it begins anew."""
     headline: Headline | None = None
     columns: list[str] = []
     """Journal keys of the loss table, in order; empty means every metric."""
@@ -84,6 +86,8 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     """The one stage of the recipe that this attempt runs; None is what the manifest says."""
     checkpoint: str | None = None
     """Name of the checkpoint that the stage is to use; None leaves the choice to it."""
+    after: str | None = None
+    """An attempt that only judges a checkpoint: the state that the run was in, and is in again once that is done."""
     columns: int = 120
     rows: int = 40
 
@@ -120,6 +124,8 @@ class ExitRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     stop_requested: bool = False
     error: str | None = None
     """Why the command could not even be started."""
+    fenced: str | None = None
+    """The run that took over, when the supervisor ended this one because it may no longer write."""
     tail: list[str] = []
 
 

@@ -12,6 +12,8 @@ from collections.abc import Collection, Sequence
 
 from .errors import UsageError, suggestion
 
+SET_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}"
+"""Of a set of samples. Three readers share it: the reader of sets, the mirror here, and the agent there."""
 _ADJECTIVES = """
     amber ample azure basic bold brave brief bright brisk broad calm candid chief civic clear clever
     close cool coral crisp curly daring deep deft dense direct eager early easy exact fair fast fine
@@ -96,3 +98,8 @@ def resolve(word: str, run_ids: Sequence[str]) -> str:
             raise UsageError(f"{word!r} fits {len(matches)} runs ({some}): give more of the name.")
     names = {tail(run_id): run_id for run_id in run_ids} | {run_id: run_id for run_id in run_ids}
     raise UsageError(f"there is no run {word!r}.{suggestion(word, names) or ' `wavedeck ps` lists them.'}")
+
+
+def is_set_name(name: str) -> bool:
+    """Whether a folder below a run's `samples/` can be a set; `agent_run` on a host says the same."""
+    return re.fullmatch(SET_NAME, name) is not None

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from .checkpoints import CheckpointLine, best, latest
+from .checkpoints import CheckpointLine, best, latest, read_checkpoints
 from .config import Composed, compose
 from .errors import UsageError
 from .format import plain
@@ -31,6 +31,8 @@ from .rundir import Home, RunDir
 
 PATTERNS_FILE = "patterns.toml"
 GRACE_S = (15.0, 10.0)
+RESUME_FROM = "WAVEDECK_RESUME_FROM"
+"""In the environment of a foreign trainer that is resumed: its newest checkpoint as far as known, an absolute path."""
 NO_GPU = "none"
 """What `--gpus` says for a run that is to see no GPU."""
 
@@ -342,7 +344,7 @@ def plan_resume(run: RunDir, manifest: Manifest, last: Attempt, now: float | Non
         requested=time.time() if now is None else now,
         argv=last.argv,
         cwd=last.cwd,
-        env=last.env,
+        env=resume_environment(run, last),
         grace_s=last.grace_s,
         parse_console=last.parse_console,
         patterns=last.patterns,
@@ -352,12 +354,30 @@ def plan_resume(run: RunDir, manifest: Manifest, last: Attempt, now: float | Non
     )
 
 
+def resume_environment(run: RunDir, last: Attempt) -> dict[str, str]:
+    """The variables of the attempt before; a foreign trainer is told its newest file anew."""
+    env = {name: value for name, value in last.env.items() if name != RESUME_FROM}
+    newest = latest([line for line in read_checkpoints(run.checkpoint_manifest) if line.path is not None])
+    return env if newest is None else {**env, RESUME_FROM: f"{last.cwd}/{newest.path}"}
+
+
 def plan_evaluation(
-    run: RunDir, manifest: Manifest, last: Attempt, *, stage: str, checkpoint: str, now: float | None = None
+    run: RunDir,
+    manifest: Manifest,
+    last: Attempt,
+    *,
+    stage: str,
+    checkpoint: str,
+    after: str | None = None,
+    now: float | None = None,
 ) -> Attempt:
-    """An attempt that only judges a checkpoint; a later resume goes on with the training, not with this."""
+    """An attempt that only judges a checkpoint; a later resume goes on with the training, not with this.
+
+    `after` is the state the run is in: a training that was stopped stays one, however its evaluation ended.
+    """
     planned = plan_resume(run, manifest, last, now)
-    return msgspec.structs.replace(planned, resume=False, stage=stage, checkpoint=checkpoint)
+    after = last.after if last.after is not None else after
+    return msgspec.structs.replace(planned, resume=False, stage=stage, checkpoint=checkpoint, after=after)
 
 
 def choose_checkpoint(lines: Sequence[CheckpointLine], wanted: str, headline: Headline | None) -> CheckpointLine:

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from .backup.money import cost, ran_s
+from .backup.places import BackupPicture
 from .checkpoints import CheckpointLine
 from .events import json_number
 from .hosts import LOCAL
@@ -55,6 +57,22 @@ class RunView:
     heard: float | None = None
     """When its host was last heard, for a run of another host whose link is known."""
     mirror_notices: tuple[str, ...] = ()
+    ran_s: float | None = None
+    """How long its attempts ran so far."""
+    parent: str | None = None
+    """The run it comes from: one that was moved, or a sweep."""
+    lineage: str = ""
+    """The first of the runs that are one training, moved from host to host; the run itself when nobody moved it."""
+    moved_to: str | None = None
+    """The run that goes on in its place on another host."""
+    moved_host: str | None = None
+    """And that host."""
+    fenced: str | None = None
+    """The run that may write instead of this one."""
+    backup: BackupPicture | None = None
+    """How its backup stands; None for a run of this machine without a second place."""
+    evaluated: bool = False
+    """Its newest attempt only judged a checkpoint, and did: `state` is the training's, `exit` the evaluation's."""
 
     @property
     def is_copy(self) -> bool:
@@ -79,10 +97,13 @@ class RunView:
     @property
     def cost(self) -> float | None:
         """Money spent so far, from the host's price per hour."""
-        manifest = self.manifest
-        if manifest is None or manifest.price_per_hour is None or self.started is None:
-            return None
-        return manifest.price_per_hour * ((self.ended or time.time()) - self.started) / 3600
+        seconds = ran_s(self.started, self.ended, time.time()) if self.ran_s is None else self.ran_s
+        return cost(self.manifest.price_per_hour if self.manifest else None, seconds)
+
+    @property
+    def doubled(self) -> bool:
+        """Whether it is known to run although another run goes on in its place: two copies of one training."""
+        return self.moved_to is not None and self.state.active and self.state is not RunState.UNREACHABLE
 
     def to_json(self) -> dict[str, Any]:
         """The stable keys of `ps --json` and `show --json`."""
@@ -117,5 +138,12 @@ class RunView:
             "findings": [],
             "alerts": [{"t": n.t, "level": n.level, "text": n.text} for n in self.notices],
             "problem": self.problem,
+            "cost": None if self.cost is None else round(self.cost, 4),
+            "ran_s": self.ran_s,
+            "parent": self.parent,
+            "lineage": self.lineage or self.id,
+            "moved_to": self.moved_to,
+            "fenced": self.fenced,
+            "backup": None if self.backup is None else msgspec.to_builtins(self.backup),
             "dir": str(self.dir),
         }

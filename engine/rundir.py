@@ -52,6 +52,15 @@ class Home:
         """Where a deleted run waits while its files are removed."""
         return self.root / "trash"
 
+    @property
+    def backup_settings(self) -> Path:
+        """`backup.toml`: what is backed up, and how, where a run says nothing itself."""
+        return self.root / "backup.toml"
+
+    def run(self, run_id: str) -> RunDir:
+        """The directory of one run, whether or not it exists."""
+        return RunDir(self.runs / run_id)
+
     def ensure_writable(self) -> None:
         """Create the home, or raise a sentence saying which variable moves it."""
         try:
@@ -119,6 +128,36 @@ class RunDir:
     @property
     def checkpoint_manifest(self) -> Path:
         return self.checkpoints / "manifest.jsonl"
+
+    @property
+    def incoming(self) -> Path:
+        """Where the backup of a copy keeps what is not yet verified; no reader's business."""
+        return self.checkpoints / ".incoming"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @property
+    def project(self) -> Path:
+        """The code that was pushed for the run, kept beside its copy so that a failover has it."""
+        return self.path / "project"
+
+    @property
+    def policy(self) -> Path:
+        return self.path / "policy.json"
+
+    @property
+    def backup(self) -> Path:
+        return self.path / "backup.jsonl"
+
+    @property
+    def lease(self) -> Path:
+        return self.path / "lease.json"
+
+    @property
+    def moved(self) -> Path:
+        return self.path / "moved.json"
 
     def attempt(self, number: int) -> Path:
         return self.attempts / f"{number:04d}.json"

@@ -58,6 +58,8 @@ class RunState(StrEnum):
 
 
 _ACTIVE = frozenset({RunState.STARTING, RunState.RUNNING, RunState.STALLED, RunState.UNREACHABLE})
+_BEFORE = frozenset({RunState.FINISHED, RunState.FAILED, RunState.STOPPED, RunState.KILLED, RunState.VANISHED})
+"""What a run may be in when a checkpoint of it is judged."""
 _MARKS = {
     RunState.QUEUED: "◌",
     RunState.STARTING: "◔",
@@ -100,8 +102,8 @@ def derive_state(evidence: Evidence, now: float) -> RunState:
     if attempt is None:
         return RunState.QUEUED
     if evidence.exit is not None and evidence.exit.attempt >= attempt.attempt:
-        told = evidence.end_attempt in (None, evidence.exit.attempt)
-        return _ended(evidence.exit, evidence.end_reason if told else None)
+        state, before = _last_end(evidence, evidence.exit), _before(attempt)
+        return before if before is not None and state is RunState.FINISHED else state
     supervisor = evidence.supervisor
     if evidence.far and evidence.alive is None:
         return RunState.UNREACHABLE
@@ -112,6 +114,24 @@ def derive_state(evidence: Evidence, now: float) -> RunState:
     if not evidence.alive:
         return RunState.VANISHED
     return RunState.STALLED if _is_silent(evidence, supervisor, now) else RunState.RUNNING
+
+
+def was_evaluated(evidence: Evidence) -> bool:
+    """Whether the newest attempt judged a checkpoint and came to its end: the training is as far as it was before."""
+    attempt, exit_ = evidence.attempt, evidence.exit
+    if attempt is None or exit_ is None or exit_.attempt < attempt.attempt or _before(attempt) is None:
+        return False
+    return _last_end(evidence, exit_) is RunState.FINISHED
+
+
+def _last_end(evidence: Evidence, exit_: ExitRecord) -> RunState:
+    told = evidence.end_attempt in (None, exit_.attempt)
+    return _ended(exit_, evidence.end_reason if told else None)
+
+
+def _before(attempt: Attempt) -> RunState | None:
+    """The state an evaluation found; None for a training, and for a record that names no state of ours."""
+    return RunState(attempt.after) if attempt.after in _BEFORE else None
 
 
 def _ended(exit_: ExitRecord, end_reason: str | None) -> RunState:

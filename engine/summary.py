@@ -17,7 +17,7 @@ from .format import plain
 from .headline import direction_of, guess_headline, spark_key
 from .manifest import Headline
 
-SUMMARY_VERSION = 3
+SUMMARY_VERSION = 4
 """Part of the cache's name: a summary of another shape is made anew, never half understood."""
 SPARK_POINTS = 64
 _MARKS = 40
@@ -48,6 +48,8 @@ class Notice(msgspec.Struct, array_like=True):
     t: float
     level: str
     text: str
+    rule: str = ""
+    """Of an alert, what raised it; empty for a log line."""
 
 
 class Summary(msgspec.Struct, omit_defaults=True):
@@ -83,6 +85,10 @@ class Summary(msgspec.Struct, omit_defaults=True):
     """The newest attempt that wrote a `start`."""
     attempt_t: float | None = None
     """When it did; None for the first, before which there is nothing."""
+    began_t: float | None = None
+    """When the newest attempt was first heard of."""
+    earlier_s: float = 0.0
+    """How long the attempts before it ran, each from its first sign to its last; 0 where no journal says."""
     end_reason: str | None = None
     end_attempt: int | None = None
     """The attempt that `end_reason` is about."""
@@ -114,8 +120,12 @@ class Summary(msgspec.Struct, omit_defaults=True):
         """Note signs of life; the pause before a start (a resume the next day) is no rhythm."""
         if not events:
             return
-        last, usual = self.last_t, self.usual_gap_s
+        last, usual, attempt = self.last_t, self.usual_gap_s, self.attempt
         for event in events:
+            if event.k == "start" and event.attempt is not None and event.attempt != attempt:
+                if attempt is not None and last is not None and self.began_t is not None:
+                    self.earlier_s += max(0.0, last - self.began_t)
+                attempt, self.began_t = event.attempt, event.t
             if last is not None and event.k != "start":
                 gap = event.t - last
                 if gap > 0:
@@ -209,7 +219,8 @@ class Summary(msgspec.Struct, omit_defaults=True):
 
     def _notice(self, event: Event) -> None:
         """Keep the last ten alerts and warnings, a repeated one once."""
-        notice = Notice(event.t, plain(event.level or "warning", 20), plain(event.text or event.rule or "", 500))
+        rule = plain(event.rule or "alert", 60) if event.k == "alert" else ""
+        notice = Notice(event.t, plain(event.level or "warning", 20), plain(event.text or event.rule or "", 500), rule)
         if notice.text:
             self.notices = [*(old for old in self.notices if old.text != notice.text), notice][-10:]
 
@@ -271,6 +282,14 @@ class Summary(msgspec.Struct, omit_defaults=True):
             return None
         improvement = self.bests[chosen.metric][-1]
         return chosen.metric, improvement.value, improvement.step
+
+    def best_until(self, step: int, headline: Headline | None) -> tuple[str, float, int | None] | None:
+        """`best` as it was at a step: what a run that goes on from there has reached already."""
+        until = {
+            name: [record for record in stack if record.step is None or record.step <= step]
+            for name, stack in self.bests.items()
+        }
+        return Summary(bests={name: stack for name, stack in until.items() if stack}).best(headline)
 
 
 def _moves_on(row: Event) -> bool:

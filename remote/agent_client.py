@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..engine.format import plain
 from ..engine.hosts import HostFacts, LinkState
 from .bundle import TOO_OLD, agent_command, agent_input
-from .frames import FrameReader, ProtocolError, frame
+from .frames import PAYLOAD_BYTES, FrameReader, ProtocolError, frame
 from .host import (
     OUTPUT_BYTES,
     CommandTimeout,
@@ -196,7 +196,7 @@ class AgentClient:
     async def ask(
         self, op: str, data: bytes = b"", *, timeout_s: float = ASK_S, on_piece: Piece | None = None, **fields: Any
     ) -> tuple[dict[str, Any], bytes]:
-        """The answer to a question.
+        """The answer to a question. `data` that is longer than a frame may be goes ahead of it in pieces.
 
         Raises
         ------
@@ -206,6 +206,9 @@ class AgentClient:
         future: asyncio.Future[tuple[dict[str, Any], bytes]] = asyncio.get_running_loop().create_future()
         self._open[number] = (future, on_piece)
         try:
+            while len(data) > PAYLOAD_BYTES:
+                self.send("input", data[:PAYLOAD_BYTES], id=number)
+                data = data[PAYLOAD_BYTES:]
             self.send(op, data, id=number, **fields)
             async with asyncio.timeout(timeout_s):
                 header, payload = await future

@@ -30,11 +30,16 @@ MODULES = (
     "agent_tails",
     "agent_watch",
     "agent_workers",
+    "below",
+    "file_walk",
+    "foreign_lines",
+    "foreign_policy",
     "gpu_apps",
     "gpu_stream",
     "host_readings",
     "nvidia_rows",
     "records",
+    "run_files",
 )
 """Modules of the payload that the agent needs; it imports nothing else but the standard library."""
 MARK = "WAVEDECK-AGENT"

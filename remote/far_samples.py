@@ -30,7 +30,13 @@ def sample_opener(home: Home, run: RunDir, thread: FleetThread) -> Callable[[Pat
             assert isinstance(place, SshHost)
             return await place.read_range(run.id, name, offset, count)
 
-        return lambda offset, count: thread.call(lambda: fetch(offset, count), READ_S)
+        def waited(offset: int, count: int) -> tuple[bytes, int, float]:
+            try:
+                return thread.call(lambda: fetch(offset, count), READ_S)
+            except TimeoutError:
+                raise OSError(110, f"{host} did not answer within {READ_S:.0f} s") from None
+
+        return waited
 
     def opened(path: Path) -> Opened:
         if path.exists():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .host import Host
     from .hosts_file import HostEntry
     from .ssh.connection import Connection
+    from .ssh.keys import Secrets
     from .ssh.questions import Asker, Question
 
 T = TypeVar("T")
@@ -52,6 +53,7 @@ class Fleet:
         self.home = home
         self.links: dict[str, Link] = {}
         self._listed: set[str] = set()
+        self._secrets: dict[str, Secrets] = {}
         self._asker = asker
         self._rhythm = rhythm
         self._mirrors = mirrors
@@ -104,7 +106,7 @@ class Fleet:
         from .ssh.questions import NobodyAsks
         from .ssh.target import Target, resolve
 
-        secrets = Secrets()
+        secrets = self._secrets[entry.name] = Secrets()
         asker = _Asking(self._asker or NobodyAsks())
 
         async def opened() -> Connection:
@@ -144,6 +146,11 @@ class Fleet:
         UsageError: there is none of that name.
         """
         return LocalHost(home=self.home) if name == LOCAL else SshHost(self.watch(name))
+
+    def passwords(self) -> dict[str, str]:
+        """Label of the target -> password that was let in, for the backup of this very process."""
+        secrets = list(self._secrets.values())
+        return {label: word for one in secrets for label, word in list(one.passwords.items())}
 
     def views(self) -> tuple[HostView, ...]:
         """What is known of every host, in the order they were begun."""

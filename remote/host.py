@@ -16,6 +16,7 @@ from ..engine.errors import HostUnreachable, WavedeckError
 from ..engine.format import plain
 from ..engine.hosts import LinkState
 from ..engine.manifest import Attempt
+from .run_files import HASH_S, FileFacts, FileHash, Uncovered
 
 DEFAULT_TIMEOUT_S = 30.0
 OUTPUT_BYTES = 16 << 20
@@ -210,6 +211,20 @@ class Host(Protocol):
         ------
         UsageError: there is none. WavedeckError: it cannot be moved away.
         """
+        ...
+
+    async def uncovered(self, run_id: str) -> Uncovered:
+        """What a run's trainer has written and no backup would have; see `RunFiles`."""
+        ...
+
+    async def file_facts(self, run_id: str, name: str | None = None, *, path: str | None = None) -> FileFacts:
+        """Size, time, room and inode of a checkpoint (`name`) or of a trainer's file (`path`); see `RunFiles`."""
+        ...
+
+    async def sha256_of(
+        self, run_id: str, name: str | None = None, *, path: str | None = None, timeout_s: float = HASH_S
+    ) -> FileHash:
+        """The digest of a checkpoint (`name`) or of a trainer's file (`path`), computed there; see `RunFiles`."""
         ...
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:

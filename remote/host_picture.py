@@ -15,6 +15,8 @@ from ..engine.machine import MachineReading
 from .link_news import processes_of, reading_of, safe_reading, sessions_of
 from .posix_reading import PosixBlock
 
+IDLE_PCT = 5.0
+"""A GPU that computes less than this is idle: a desktop or a forgotten process keeps some at 1 to 3 %."""
 MOST_SKEW_S = 10 * 365 * 86400.0
 """A clock that is further off tells nothing."""
 
@@ -30,6 +32,8 @@ class Picture:
         self.notices: deque[str] = deque(maxlen=20)
         self.heard: float | None = None
         """When anything last arrived (seconds since the epoch)."""
+        self.gpu_idle_since: float | None = None
+        """Since when none of its GPUs has computed (seconds since the epoch); None when one does, or is not known."""
         self._heard_mono = 0.0
         self._trips: deque[float] = deque(maxlen=9)
         self._skews: deque[tuple[float, float]] = deque(maxlen=9)
@@ -72,6 +76,7 @@ class Picture:
         try:
             if op == "reading":
                 self.reading = reading_of(header)
+                self._watch_gpus()
             elif op == "processes":
                 self.processes = processes_of(header)
             elif op == "sessions":
@@ -84,9 +89,17 @@ class Picture:
             return True
         return True
 
+    def _watch_gpus(self) -> None:
+        used = [gpu.utilization_pct for gpu in self.reading.gpus] if self.reading is not None else []
+        if not used or any(share is None or share >= IDLE_PCT for share in used):
+            self.gpu_idle_since = None
+        elif self.gpu_idle_since is None:
+            self.gpu_idle_since = time.time()
+
     def take_block(self, block: PosixBlock) -> None:
         """The same from a host without Python."""
         self.reading = safe_reading(block.reading)
+        self._watch_gpus()
         self.sessions = block.sessions
         self.facts = block.facts or self.facts
 

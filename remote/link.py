@@ -182,6 +182,7 @@ class Link:
             mirror_behind=self.mirror.behind,
             price_per_hour=entry.price_per_hour,
             ends=entry.ends,
+            gpu_idle_since=picture.gpu_idle_since,
         )
 
     @property
@@ -421,6 +422,7 @@ class Link:
             skew_s=self.picture.skew_s,
             heard=self.picture.heard,
             signs=self.mirror.signs() if self._mirroring else {},
+            gpu_idle_since=self.picture.gpu_idle_since,
         )
         write_link_record(self.home, self.name, record)
 

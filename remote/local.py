@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..engine.errors import RunDirError
 from ..engine.hosts import LOCAL
@@ -33,6 +34,7 @@ from .host import (
 )
 from .liveness import orphan, supervisors
 from .local_machine import LocalMachine
+from .run_files import RunFiles, ask_here
 from .starting import small_environment, start_in_tmux
 
 SUPERVISOR = Path(__file__).parent / "payload" / "supervisor.py"
@@ -41,7 +43,7 @@ TAKE_S = 15.0
 """How long a supervisor may take to come up on a machine that is busy."""
 
 
-class LocalHost:
+class LocalHost(RunFiles):
     """Runs commands here. tmux and the supervisor get a small environment without secrets.
 
     Parameters
@@ -132,6 +134,13 @@ class LocalHost:
 
     async def discard(self, run_id: str) -> None:
         await asyncio.to_thread(run_folders.discard, self.home, self._run(run_id))
+
+    async def _ask_of_files(self, op: str, run_id: str, fields: Mapping[str, Any], timeout_s: float) -> object:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await ask_here(op, self._run(run_id).path, fields)
+        except TimeoutError:
+            raise CommandTimeout(self.name, (op,), timeout_s) from None
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         return dict(environ)

@@ -26,7 +26,6 @@ from ..engine.errors import RunDirError
 from ..engine.files import write_atomic
 from ..engine.format import size
 from ..engine.hosts import GONE, MirrorRecord, read_mirror, write_mirror
-from ..engine.manifest import ExitRecord, read_record
 from ..engine.names import RUN_ID
 from ..engine.rundir import Home
 from . import copy_bytes
@@ -39,6 +38,7 @@ from .mirror_files import (
     is_appended,
     is_record,
     records,
+    stays,
 )
 
 HELD_LIMIT = 8 << 20
@@ -46,6 +46,8 @@ HELD_LIMIT = 8 << 20
 RECENT_S = 14 * 86400.0
 """Runs of others, or from before: copied when they changed within this time."""
 MOST_RUNS = 2000
+MOST_CHECKPOINTS = 4000
+"""Names in `checkpoints/` that are remembered: the last in the alphabet, which are the newest."""
 SYNC_S = 1.0
 
 Send = Callable[..., None]
@@ -219,7 +221,7 @@ class Mirror:
         elif op == "present":
             names = header.get("names")
             known = [n for n in names if isinstance(n, str) and NAME.fullmatch(n)] if isinstance(names, list) else []
-            copy.note(checkpoints=sorted(known)[:1000])
+            copy.note(checkpoints=sorted(known)[-MOST_CHECKPOINTS:])
         elif op == "caught_up":
             self.caught_up.add(copy.id)
             self.news = True
@@ -236,10 +238,12 @@ class Mirror:
                 self._announce(item[0], float(item[1]))
 
     def _announce(self, run_id: object, changed: float) -> None:
-        if not isinstance(run_id, str) or RUN_ID.fullmatch(run_id) is None or len(self._copies) >= MOST_RUNS:
+        if not isinstance(run_id, str) or RUN_ID.fullmatch(run_id) is None or len(self._there) > 2 * MOST_RUNS:
             return
-        self._there.add(run_id)
+        self._there.add(run_id)  # copied or not: what is there is not gone
         self._gone.discard(run_id)
+        if len(self._copies) >= MOST_RUNS:
+            return
         known = (self.home.runs / run_id).is_dir()
         recent = time.time() + self.skew_s - changed < RECENT_S
         if run_id not in self._copies and (known or recent) and run_id not in forgotten(self.home, self.host):
@@ -319,6 +323,8 @@ class Mirror:
 
     def _look_for_gone(self) -> None:
         """Copies of runs that had not ended and that their host does not have any more."""
+        if len(self._there) >= MOST_RUNS:
+            return  # the agent names no more than so many: one that is not named may be there all the same
         try:
             places = list(self.home.runs.iterdir())
         except OSError:
@@ -364,9 +370,10 @@ class Mirror:
 
     def _replace(self, copy: Copy, name: str, data: bytes | None) -> None:
         path = copy.path / name
+        if stays(path, data):
+            return
         if data is None:
-            if name != "manifest.json" and not (name == "exit.json" and _never_started(path)):
-                path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             return
         self._bytes.check_room()
         if "/" in name:
@@ -390,12 +397,3 @@ class Mirror:
     async def sync(self) -> None:
         """Make what was written survive a power cut."""
         await self._bytes.sync()
-
-
-def _never_started(path: Path) -> bool:
-    """Whether an exit record is a launcher's: why nothing could be started. Its host never had it."""
-    try:
-        record = read_record(path, ExitRecord)
-    except RunDirError:
-        return False
-    return record is not None and record.error is not None

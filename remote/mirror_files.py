@@ -13,16 +13,20 @@ from typing import Any
 
 import msgspec
 
+from ..engine.errors import RunDirError
 from ..engine.files import write_atomic
 from ..engine.hosts import MirrorRecord, write_mirror
+from ..engine.lineage import Lease
+from ..engine.manifest import ExitRecord, read_record
+from ..engine.names import SET_NAME
 from ..engine.rundir import Home
 
-RECORDS = frozenset({"manifest.json", "supervisor.json", "exit.json", "stop.json"})
+RECORDS = frozenset({"manifest.json", "supervisor.json", "exit.json", "stop.json", "policy.json", "lease.json"})
 APPENDED = frozenset(
     {"events.jsonl", "console.log", "console.jsonl", "machine.jsonl", "supervisor.log", "checkpoints/manifest.jsonl"}
 )
 _ATTEMPT = re.compile(r"attempts/[0-9]{4}\.json")
-_SAMPLES = re.compile(r"samples/[A-Za-z0-9][A-Za-z0-9_-]{0,63}/index\.jsonl")
+_SAMPLES = re.compile(rf"samples/{SET_NAME}/index\.jsonl")
 NAME = re.compile(r"[^/\0]{1,255}")
 
 TAIL_BYTES = 4096
@@ -37,6 +41,41 @@ def is_record(name: str) -> bool:
 def is_appended(name: str) -> bool:
     """Whether `name` is a file that only grows."""
     return name in APPENDED or _SAMPLES.fullmatch(name) is not None
+
+
+def stays(path: Path, data: bytes | None) -> bool:
+    """Whether what is here of a record stays, though its host has another (`data`) or none (None).
+
+    A launcher's exit record tells why nothing could be started, and its host never had it. A lease by which a run was
+    fenced off here, while its host was away, outweighs the older one that the host comes back with.
+    """
+    if path.name == "manifest.json":
+        return data is None
+    if path.name == "exit.json":
+        return data is None and _never_started(path)
+    if path.name == "lease.json":
+        return _outweighs(path, data)
+    return False
+
+
+def _never_started(path: Path) -> bool:
+    try:
+        record = read_record(path, ExitRecord)
+    except RunDirError:
+        return False
+    return record is not None and record.error is not None
+
+
+def _outweighs(path: Path, data: bytes | None) -> bool:
+    try:
+        lease = read_record(path, Lease)
+        if lease is None or lease.fenced_by is None:
+            return False
+        return data is None or msgspec.json.decode(data, type=Lease).generation < lease.generation
+    except RunDirError:
+        return False
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return True
 
 
 class Copy:

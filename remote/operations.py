@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from ..engine.backup.policy import BackupPolicy, host_policy
 from ..engine.catalog import newest_attempt
 from ..engine.errors import RunDirError, UsageError, WavedeckError
 from ..engine.hosts import LOCAL, MIRROR_FILE, MirrorRecord, read_mirror
@@ -32,20 +33,19 @@ from ..engine.manifest import (
 )
 from ..engine.planning import plan_resume
 from ..engine.rundir import Home, RunDir
-from ..engine.state import START_GRACE_S
 from . import run_folders, tmux
+from .failover.lease import refuse_moved
 from .host import Host, HostLost, LinkDown, Living, StartCut, Started
 from .liveness import alive
 from .mirror_files import forget_run
 from .payload.records import CUT_SHORT
+from .run_evidence import Probe, end_of, is_gone, is_newer, process_state, refuse_alive, still_running
 
 REPORT_S = 5.0
 """How long a launch waits for the supervisor to report."""
 FAR_REPORT_S = 15.0
 """The same for another host, whose records arrive here through the mirror."""
 POLL_S = 0.05
-Probe = Callable[[str, SupervisorRecord], bool | None]
-"""Whether a run's supervisor lives; None while its host cannot be asked."""
 _starting: set[asyncio.Task[LaunchResult]] = set()
 """Launches and resumes under way; an event loop itself holds its tasks only weakly."""
 
@@ -66,7 +66,12 @@ class LaunchResult:
 
 
 async def launch(
-    home: Home, host: Host, manifest: Manifest, attempt: Attempt, environ: Mapping[str, str] | None = None
+    home: Home,
+    host: Host,
+    manifest: Manifest,
+    attempt: Attempt,
+    environ: Mapping[str, str] | None = None,
+    policy: BackupPolicy | None = None,
 ) -> LaunchResult:
     """Create the run directory, start its supervisor and wait a moment for its report.
 
@@ -76,17 +81,19 @@ async def launch(
     ----------
     environ: the trainer's environment, secrets included; this process's own when None. It is in no file once the
         supervisor has started.
+    policy: how it is backed up; what `backup.toml` says for the host when None. It travels with the run, so that the
+        host knows which files are checkpoints, and whoever mirrors it what to keep of them.
 
     Raises
     ------
-    UsageError: there is a run of that id. WavedeckError: the home is not writable. HostError: nothing could be started;
-    the run then exists and is failed, with the reason.
+    UsageError: there is a run of that id, or `backup.toml` is wrong. WavedeckError: the home is not writable.
+    HostError: nothing could be started; the run then exists and is failed, with the reason.
     """
     tmux.session_name(manifest.id)
     run = RunDir(home.runs / manifest.id)
 
     async def whole() -> LaunchResult:
-        await _create(home, host, run, manifest, attempt)
+        await _create(home, host, run, manifest, attempt, policy or host_policy(home, host.name))
         return await _start(host, run, attempt, environ)
 
     return await _uncut(whole())
@@ -106,15 +113,17 @@ async def resume(
 
     Raises
     ------
-    UsageError: the run is still alive, its trainer outlived its supervisor, or somebody else has just resumed it.
+    UsageError: the run is still alive, its trainer outlived its supervisor, it goes on elsewhere, or somebody else has
+    just resumed it.
     HostError: as for `launch`.
     """
     manifest = read_manifest(run.manifest)
+    refuse_moved(run)
     last = newest_attempt(run)
     if last is None:
         attempt = Attempt(attempt=1, requested=time.time(), argv=manifest.command, cwd=manifest.cwd or "/")
     else:
-        _refuse_alive(run, last, await host.living(run.id), "stop it first")
+        refuse_alive(run, last, await host.living(run.id), "stop it first")
         attempt = plan(run, manifest, last)
 
     async def whole() -> LaunchResult:
@@ -122,6 +131,16 @@ async def resume(
         return await _start(host, run, attempt, environ)
 
     return await _uncut(whole())
+
+
+async def start(host: Host, run: RunDir, attempt: Attempt, environ: Mapping[str, str] | None = None) -> LaunchResult:
+    """Start an attempt whose record is on its host already. Cancelling it ends only the waiting, as for `launch`.
+
+    Raises
+    ------
+    HostError: as for `launch`.
+    """
+    return await _uncut(_start(host, run, attempt, environ))
 
 
 async def request_stop(host: Host, run: RunDir) -> StopRequest:
@@ -153,12 +172,12 @@ def _stoppable(run: RunDir, living: Living) -> int:
     attempt = newest_attempt(run)
     if attempt is None:
         raise UsageError(f"{run.id} was never started.")
-    ended = _ended(run, attempt)
-    if _newer(living, ended):
+    ended = end_of(run, attempt)
+    if is_newer(living, ended):
         return attempt.attempt  # resumed from elsewhere; its records are not here yet
     if ended is not None:
         raise UsageError(f"{run.id} has ended already.")
-    if _process_state(run, attempt, living) == "gone":
+    if process_state(run, attempt, living) == "gone":
         raise UsageError(f"{run.id} has no process any more: there is nothing to stop.")
     return attempt.attempt
 
@@ -177,8 +196,8 @@ async def wait_ended(run: RunDir, timeout: float | None = None, probe: Probe = a
         attempt = newest_attempt(run)
         if attempt is None:
             return None
-        gone = _is_gone(run, attempt, probe)
-        ended = _ended(run, attempt)
+        gone = is_gone(run, attempt, probe)
+        ended = end_of(run, attempt)
         if ended is not None or gone:
             return ended
         if deadline is not None and time.monotonic() >= deadline:
@@ -208,7 +227,7 @@ def session_of(run: RunDir) -> str:
     """
     attempt = newest_attempt(run)
     far = read_mirror(run.path) is not None
-    if attempt is None or _ended(run, attempt) is not None or (not far and _is_gone(run, attempt, alive)):
+    if attempt is None or end_of(run, attempt) is not None or (not far and is_gone(run, attempt, alive)):
         raise UsageError(f"{run.id} is not running: `wavedeck logs {run.id}` shows what it printed.")
     supervisor = read_record(run.supervisor, SupervisorRecord)
     if supervisor is None or supervisor.attempt < attempt.attempt:
@@ -233,10 +252,10 @@ async def remove(home: Home, host: Host, run: RunDir) -> None:
     try:
         attempt = newest_attempt(run)
         if attempt is not None:
-            _refuse_alive(run, attempt, living, advice)
+            refuse_alive(run, attempt, living, advice)
     except RunDirError:
         if living.supervisors:
-            raise _still_running(run, advice) from None
+            raise still_running(run, advice) from None
     if host.name == LOCAL:
         await host.discard(run.id)
         return
@@ -260,9 +279,13 @@ async def remove_copy(home: Home, run: RunDir) -> None:
     await asyncio.to_thread(run_folders.discard, home, run)
 
 
-async def _create(home: Home, host: Host, run: RunDir, manifest: Manifest, attempt: Attempt) -> None:
+async def _create(
+    home: Home, host: Host, run: RunDir, manifest: Manifest, attempt: Attempt, policy: BackupPolicy
+) -> None:
     """The run's directory on its host, and first the copy here: whatever happens next, the launch is on record."""
     files = {run.manifest.name: encode(manifest), f"attempts/{attempt.attempt:04d}.json": encode(attempt)}
+    if policy != BackupPolicy():
+        files[run.policy.name] = encode(policy)
     if host.name == LOCAL:
         await host.create_run(run.id, files)
         return
@@ -303,7 +326,8 @@ async def _start(host: Host, run: RunDir, attempt: Attempt, environ: Mapping[str
     except LinkDown:
         raise  # whether it was started is not known: its host tells once it answers
     except (WavedeckError, OSError, ValueError) as error:
-        await _record_failure(host, run, attempt, str(error))
+        if not await _is_up(host, run, attempt):
+            await _record_failure(host, run, attempt, str(error))
         raise
     except StartCut:
         await _record_failure(host, run, attempt, CUT_SHORT)
@@ -311,12 +335,20 @@ async def _start(host: Host, run: RunDir, attempt: Attempt, environ: Mapping[str
     return await _report(host, run, attempt, started)
 
 
+async def _is_up(host: Host, run: RunDir, attempt: Attempt) -> bool:
+    """Whether a supervisor lives all the same: a launcher that was killed a moment ago may have started it."""
+    with contextlib.suppress(WavedeckError, OSError):
+        living = await host.living(run.id)
+        return any(number is None or number >= attempt.attempt for _, number in living.supervisors)
+    return False
+
+
 async def _report(host: Host, run: RunDir, attempt: Attempt, started: Started) -> LaunchResult:
     """Wait for the supervisor's first word. Silence is no failure: a busy machine may need longer."""
     limit = REPORT_S if host.name == LOCAL else FAR_REPORT_S
     deadline = time.monotonic() + limit
     while True:
-        ended = _ended(run, attempt)
+        ended = end_of(run, attempt)
         supervisor = read_record(run.supervisor, SupervisorRecord)
         if supervisor is not None and supervisor.attempt < attempt.attempt:
             supervisor = None
@@ -339,53 +371,3 @@ async def _record_failure(host: Host, run: RunDir, attempt: Attempt, reason: str
     await asyncio.to_thread(write_record, run.exit, record)
     with contextlib.suppress(WavedeckError):
         await host.place(run.id, run.exit.name, encode(record))
-
-
-def _ended(run: RunDir, attempt: Attempt) -> ExitRecord | None:
-    record = read_record(run.exit, ExitRecord)
-    return record if record is not None and record.attempt >= attempt.attempt else None
-
-
-def _process_state(run: RunDir, attempt: Attempt, living: Living) -> str:
-    """`alive`, `starting` or `gone`, whatever the exit record says."""
-    supervisor = read_record(run.supervisor, SupervisorRecord)
-    if any(number is None or number >= attempt.attempt for _, number in living.supervisors):
-        return "alive" if supervisor is not None and supervisor.attempt >= attempt.attempt else "starting"
-    if supervisor is None or supervisor.attempt < attempt.attempt:
-        return "starting" if time.time() - attempt.requested < START_GRACE_S else "gone"
-    return "gone"
-
-
-def _is_gone(run: RunDir, attempt: Attempt, probe: Probe) -> bool:
-    """Whether nothing of an attempt lives any more, as far as `probe` can tell; cheap enough for polling."""
-    supervisor = read_record(run.supervisor, SupervisorRecord)
-    if supervisor is None or supervisor.attempt < attempt.attempt:
-        return time.time() - attempt.requested >= START_GRACE_S and read_mirror(run.path) is None
-    return probe(run.id, supervisor) is False
-
-
-def _refuse_alive(run: RunDir, attempt: Attempt, living: Living, advice: str) -> None:
-    """Raise UsageError when any process of the run lives, or may be about to.
-
-    A supervisor may come up long after its launch was killed, on a busy machine: it has no record then.
-    """
-    ended = _ended(run, attempt)
-    state = _process_state(run, attempt, living)
-    if _newer(living, ended) or (state == "alive" and ended is None):
-        raise _still_running(run, advice)
-    if ended is None and (state == "starting" or living.supervisors):
-        raise UsageError(f"{run.id} is just starting: try again in a moment.")
-    if living.orphan is not None and ended is None:
-        raise UsageError(
-            f"the trainer of {run.id} outlived its supervisor: "
-            f"end process {living.orphan} first (`kill {living.orphan}`)."
-        )
-
-
-def _newer(living: Living, ended: ExitRecord | None) -> bool:
-    """Whether an attempt lives after the one whose end is known: records of another host may be behind."""
-    return ended is not None and any(number is not None and number > ended.attempt for _, number in living.supervisors)
-
-
-def _still_running(run: RunDir, advice: str) -> UsageError:
-    return UsageError(f"{run.id} is still running: {advice} with `wavedeck stop {run.id}`.")

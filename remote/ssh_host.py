@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..engine.errors import UsageError, WavedeckError
 from ..engine.hosts import GpuProcess, HostFacts, TmuxSession
@@ -17,7 +17,6 @@ from ..engine.machine import MachineReading
 from ..engine.manifest import Attempt
 from . import tmux
 from .agent_client import AgentClient, Failed
-from .frames import PAYLOAD_BYTES
 from .host import (
     DEFAULT_TIMEOUT_S,
     OUTPUT_BYTES,
@@ -30,14 +29,21 @@ from .host import (
     StartCut,
     Started,
 )
+from .payload.agent_frames import Refused
+from .run_files import RunFiles
 from .starting import small_environment, start_in_tmux
 
 if TYPE_CHECKING:
+    import asyncssh
+
     from .hosts_file import HostEntry
     from .link import Link
+    from .ssh.connection import ClientSession
 
 PAYLOAD = Path(__file__).parent / "payload"
 READY_S = 20.0
+INPUT_BYTES = 16 << 20
+"""What one command may be sent as its input: the agent keeps it in memory until the command takes it."""
 """How long an operation waits for a link that is still coming up."""
 TAKE_S = 20.0
 FIRST_READING_S = 8.0
@@ -48,7 +54,7 @@ PASSED = frozenset(
 """What travels to a training on another host without being asked for; `pass_env` in hosts.toml names more."""
 
 
-class SshHost:
+class SshHost(RunFiles):
     """Operations on one host. Cheap to make; holds nothing but its link."""
 
     def __init__(self, link: Link) -> None:
@@ -95,6 +101,15 @@ class SshHost:
         """A run's directory there."""
         return f"{self.home}/runs/{run_id}"
 
+    async def ready(self) -> None:
+        """Wait until it can be asked something.
+
+        Raises
+        ------
+        LinkDown: it does not answer.
+        """
+        await self._agent()
+
     async def _agent(self) -> AgentClient:
         return await self._link.ready(READY_S)
 
@@ -108,8 +123,8 @@ class SshHost:
         limit: int = OUTPUT_BYTES,
         on_output: Callable[[bytes], None] | None = None,
     ) -> Completed:
-        if len(stdin) > PAYLOAD_BYTES:
-            raise UsageError(f"{argv[0]} on {self.name}: at most {PAYLOAD_BYTES} bytes of input are sent at once.")
+        if len(stdin) > INPUT_BYTES:
+            raise UsageError(f"{argv[0]} on {self.name}: at most {INPUT_BYTES} bytes of input are sent to a command.")
         agent = await self._agent()
         return await agent.run(argv, timeout_s=timeout_s, stdin=stdin, env=env, limit=limit, on_output=on_output)
 
@@ -193,6 +208,18 @@ class SshHost:
             raise WavedeckError(f"{run_id} cannot be deleted on {self.name}: {failure.text}") from None
         tmux.session_name(run_id)  # an id, and nothing that leads elsewhere
         await self.run(["rm", "-rf", "--", f"{self.home}/code/{run_id}"], timeout_s=CLEAR_S)
+
+    async def _ask_of_files(self, op: str, run_id: str, fields: Mapping[str, Any], timeout_s: float) -> object:
+        agent = await self._agent()
+        named = {key: value for key, value in fields.items() if value is not None}
+        try:
+            header, data = await agent.ask(op, run=run_id, timeout_s=timeout_s, **named)
+        except Failed as failure:
+            raise Refused(failure.why, failure.text) from None
+        try:
+            return json.loads(data) if op == "uncovered" else header
+        except (ValueError, RecursionError):
+            return None
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         wanted = PASSED | set(self.entry.pass_env or ())
@@ -294,6 +321,21 @@ class SshHost:
             raise HostLost(self.name)
         async with rsh(connection) as words:
             yield list(words)
+
+    async def channel(
+        self, argv: Sequence[str], session: Callable[[], ClientSession], *, window: int, packet: int
+    ) -> tuple[asyncssh.SSHClientChannel[bytes], ClientSession]:
+        """Start a command on a channel of its own, beside the agent: what is large need not pass through it.
+
+        Raises
+        ------
+        HostLost, LinkDown: the connection is not open any more, or the host opens no channel.
+        """
+        await self._agent()
+        connection = self._link.connection
+        if connection is None:
+            raise HostLost(self.name)
+        return await connection.open_session(far_shell_line(argv), session, window=window, packet=packet)
 
     async def attach(self, argv: Sequence[str]) -> int:
         """Show a command of the host on this terminal until it ends; its exit status."""

@@ -31,17 +31,25 @@ COUNTED, SHADED = 4, 2
 """Width of a cell with its count, and of one that is only a shade."""
 MOST_HEAD = 8
 SHADES = " ░▒▓█"
+DOWN, ACROSS, BESIDE = "target ↓", "predicted →", "  ← predicted"
+TITLED_FROM = 6
+"""Rows from which on a line can be spared for what goes across."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Cells of the name column, of one cell, of the head; how many rows and columns are visible."""
+    """Cells of the name column, of one cell, of the head; how many rows and columns are visible.
+
+    `titled`: the first line of the head says what goes across; without it that is said beside the names, if there is
+    room.
+    """
 
     left: int
     cell: int
     head: int
     rows: int
     columns: int
+    titled: bool = False
 
 
 class ConfusionMatrix(Widget, can_focus=True):
@@ -161,13 +169,16 @@ class ConfusionMatrix(Widget, can_focus=True):
         width, height = self.size
         names = self.confusion.classes if self.confusion is not None else ()
         longest = max((cell_len(fmt.plain(name, NAME_CELLS)) for name in names), default=0)
-        left = min(longest, NAME_CELLS, max(0, width // 3)) + 1
+        left = min(max(longest, len(DOWN)), NAME_CELLS, max(0, width // 3)) + 1
         room = max(1, width - left)
         cell = next((cells for cells in (9, 7, COUNTED) if len(names) * cells <= room), SHADED)
         head = 1 if cell > COUNTED else min(longest, MOST_HEAD)
         head = max(0, min(head, height // 3))
+        columns = max(0, min(len(names), room // cell))
+        titled = room - columns * cell < len(BESIDE) and height >= TITLED_FROM
+        head += titled
         rows = max(0, min(len(names), height - head - 1))
-        return _Layout(left, cell, head, rows, max(0, min(len(names), room // cell)))
+        return _Layout(left, cell, head, rows, columns, titled)
 
     def _scroll(self, layout: _Layout) -> None:
         """Bring the cursor into view."""
@@ -198,22 +209,27 @@ class ConfusionMatrix(Widget, can_focus=True):
 
     def _head(self, y: int, layout: _Layout, classes: Sequence[str], base: Style, palette: Palette) -> list[Segment]:
         """Names of the predictions: in one line where cells are wide, otherwise downwards, a letter a line."""
-        corner = "↓target →pred."[: max(0, layout.left - 1)] if y == layout.head - 1 else ""
+        if layout.titled and y == 0:
+            return [Segment(" " * layout.left + ACROSS, base + palette.muted)]
+        y, head = y - layout.titled, layout.head - layout.titled
+        corner = DOWN[: max(0, layout.left - 1)] if y == head - 1 else ""
         segments = [Segment(set_cell_size(corner, layout.left), base + palette.muted)]
         for place in range(self._first, self._first + layout.columns):
             style = base + (palette.accent + BOLD if place == self.cursor[1] else palette.muted)
             name = fmt.plain(classes[place], NAME_CELLS)
             if layout.cell > COUNTED:
-                shown = name if cell_len(name) < layout.cell else set_cell_size(name, layout.cell - 2) + "…"
+                shown = _cut(name, layout.cell - 1)
                 segments.append(Segment(" " * (layout.cell - cell_len(shown)) + shown, style))
             else:
-                letters = name[: layout.head].rjust(layout.head)
+                letters = _cut(name, head).rjust(head)
                 segments.append(Segment(" " * (layout.cell - cell_len(letters[y])) + letters[y], style))
+        if not layout.titled and y == head - 1:
+            segments.append(Segment(BESIDE, base + palette.muted))
         return segments
 
     def _row(self, row: int, layout: _Layout, confusion: Confusion, base: Style, palette: Palette) -> list[Segment]:
         here = row == self.cursor[0]
-        name = set_cell_size(fmt.plain(confusion.classes[row], layout.left - 1), layout.left - 1) + " "
+        name = set_cell_size(_cut(fmt.plain(confusion.classes[row], NAME_CELLS), layout.left - 1), layout.left)
         segments = [Segment(name, base + (palette.accent + BOLD if here else palette.text))]
         for column in range(self._first, self._first + layout.columns):
             count, share = int(confusion.counts[row, column]), float(self._shares[row, column])
@@ -242,6 +258,11 @@ class ConfusionMatrix(Widget, can_focus=True):
         target, predicted = (fmt.plain(confusion.classes[place], 30) for place in (row, column))
         what = f"{target} taken for {predicted}" if row != column else f"{target} recognised"
         return f"{what}: {fmt.count(count)} of {fmt.count(total)} ({fmt.percent(count / total if total else None)})"
+
+
+def _cut(name: str, cells: int) -> str:
+    """The name in so many cells; that it was cut is seen."""
+    return name if cell_len(name) <= cells else set_cell_size(name, max(0, cells - 1)).rstrip() + "…"[:cells]
 
 
 def _cell_text(count: int, share: float, cells: int) -> str:

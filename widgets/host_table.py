@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from rich.style import Style
 from rich.text import Text
 
 from ..engine import format as fmt
+from ..engine.backup.safety import HostSafety
 from ..engine.hosts import HostView
 from .host_words import age_words, is_stale, left_text, link_text
 from .live_table import Column, LiveTable, Row
 from .meter import gpu_blocks
 from .palette import Palette
+from .safety_page import verdict
 
 LOW_DISK = 5 * 1024**3
+SAFE = 8
+"""Which column says what would be lost."""
 
 
 class HostTable(LiveTable):
@@ -31,6 +36,7 @@ class HostTable(LiveTable):
         Column("DISK FREE", 10, rank=4, right=True),
         Column("GPUS", 9, rank=1),
         Column("RUNS", 4, rank=6, right=True),
+        Column("SAFE", 9, rank=5),
         Column("$/H", 5, rank=9, right=True),
         Column("LEFT", 9, rank=3, right=True),
         Column("REACHED AS", 0, rank=10, least=24),
@@ -40,18 +46,34 @@ class HostTable(LiveTable):
         super().__init__(self.COLUMNS, id=id, empty="looking at this machine …")
         self._views: tuple[HostView, ...] = ()
         self._active: Mapping[str, int] = {}
+        self._safety: Mapping[str, HostSafety] = {}
 
-    def show(self, views: Sequence[HostView], active: Mapping[str, int]) -> None:
-        """Replace what is shown; `active` counts the active runs by host."""
-        self._views, self._active = tuple(views), active
+    def show(
+        self, views: Sequence[HostView], active: Mapping[str, int], safety: Mapping[str, HostSafety] | None = None
+    ) -> None:
+        """Replace what is shown.
+
+        Parameters
+        ----------
+        active: active runs by host. safety: what would be lost with it, where somebody has just looked.
+        """
+        self._views, self._active, self._safety = tuple(views), active, safety or {}
         self.tick()
 
     def tick(self) -> None:
         """Time went on: countdowns and ages follow."""
         palette, now = Palette.of(self.app), time.time()
         longest = max((len(view.name) for view in self._views), default=0)
-        self.set_columns((Column("HOST", min(24, max(8, longest))), *self.COLUMNS[1:]))
-        self.show_rows([_row(view, self._active.get(view.name, 0), palette, now) for view in self._views])
+        columns = [Column("HOST", min(24, max(8, longest))), *self.COLUMNS[1:]]
+        rows = [
+            _row(view, self._active.get(view.name, 0), self._safety.get(view.name), palette, now)
+            for view in self._views
+        ]
+        if not self._safety:  # nobody has looked: no column
+            del columns[SAFE]
+            rows = [replace(row, cells=(*row.cells[:SAFE], *row.cells[SAFE + 1 :])) for row in rows]
+        self.set_columns(columns)
+        self.show_rows(rows)
 
     def notify_style_update(self) -> None:
         """The colours in the cells follow the theme."""
@@ -60,7 +82,7 @@ class HostTable(LiveTable):
             self.tick()
 
 
-def _row(view: HostView, active: int, palette: Palette, now: float) -> Row:
+def _row(view: HostView, active: int, safety: HostSafety | None, palette: Palette, now: float) -> Row:
     stale = is_stale(view)
     quiet = palette.muted if stale else Style()
     price = view.price_per_hour
@@ -75,6 +97,7 @@ def _row(view: HostView, active: int, palette: Palette, now: float) -> Row:
             _disk(view, palette, quiet),
             _gpus(view, palette, stale),
             str(active) if active else "",
+            verdict(safety, palette) if safety is not None else Text(""),
             f"{price:.2f}" if price is not None else "",
             left_text(view, palette, now),
             Text(fmt.plain(view.target, 80), style=palette.muted),

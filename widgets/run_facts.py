@@ -8,10 +8,12 @@ from rich.style import Style
 from rich.text import Text
 
 from ..engine import format as fmt
+from ..engine.backup.money import budget_state
 from ..engine.hosts import LinkState
 from ..engine.names import tail
 from ..engine.run_view import RunView
 from ..engine.state import RunState, describe_end
+from .backup_line import backed_up_words
 from .host_words import coarse
 from .palette import Palette
 from .runs_table import bar
@@ -65,6 +67,16 @@ def _numbers(view: RunView, palette: Palette) -> list[Text]:
     return parts
 
 
+def cost_text(view: RunView, palette: Palette) -> Text | None:
+    """`$4.10 of $5.00 (82%)`; None where the price is not known."""
+    if view.cost is None:
+        return None
+    state = budget_state(view.cost, view.backup.budget if view.backup else None)
+    if state is None:
+        return Text(fmt.money(view.cost), style=palette.muted)
+    return Text(state.words, style=palette.bad if state.over else palette.warn if state.near else palette.muted)
+
+
 def status_line(view: RunView, palette: Palette, link: LinkState | None = None) -> Text:
     """The second line: what happened to the run, then its newest alert; without either, how long it runs.
 
@@ -73,6 +85,9 @@ def status_line(view: RunView, palette: Palette, link: LinkState | None = None) 
     now = time.time()
     if view.state is RunState.UNREADABLE:
         return Text(fmt.plain(view.problem or "", 300), style=palette.bad)
+    moved = _moved(view, palette)
+    if moved is not None:
+        return moved
     said = [part for part in (_trouble(view, palette, now, link), _alert(view, palette)) if part is not None]
     if said:
         return Text("   ").join(said)
@@ -80,7 +95,23 @@ def status_line(view: RunView, palette: Palette, link: LinkState | None = None) 
         name, count = max(view.nan_counts.items(), key=lambda item: item[1])
         words = "1 value of {} is not finite" if count == 1 else f"{fmt.count(count)} values of {{}} are not finite"
         return Text("× " + words.format(fmt.plain(name, 40)), style=palette.bad)
-    return Text(_quiet_facts(view, now), style=palette.muted)
+    quiet, cost = Text(_quiet_facts(view, now), style=palette.muted), cost_text(view, palette)
+    return quiet if cost is None else Text(" · ", style=palette.muted).join([cost, quiet])
+
+
+def _moved(view: RunView, palette: Palette) -> Text | None:
+    """That it is not here that the training goes on; the key leads there."""
+    if view.doubled:
+        words = f"‼ it still runs although {view.moved_to} goes on in its place: s stops this one, > opens the other"
+        return Text(fmt.plain(words, 300), style=palette.bad)
+    if view.moved_to is not None:
+        where = f" on {fmt.plain(view.moved_host, 48)}" if view.moved_host else ""
+        words = f"⇢ went on as {fmt.plain(view.moved_to, 120)}{where} (> opens it)"
+        return Text(words, style=palette.accent)
+    if view.fenced is not None:
+        words = f"⊘ fenced: {fmt.plain(view.fenced, 120)} writes in its place, so this one may not (> opens it)"
+        return Text(words, style=palette.warn)
+    return None
 
 
 def _trouble(view: RunView, palette: Palette, now: float, link: LinkState | None) -> Text | None:
@@ -94,7 +125,10 @@ def _trouble(view: RunView, palette: Palette, now: float, link: LinkState | None
         return Text(words, style=palette.bad)
     if view.state is RunState.UNREACHABLE:
         style = palette.bad if link is not None and link.needs_user else palette.warn
-        return Text(unreachable_words(view, now, link), style=style)
+        backup = view.backup
+        known = backup is not None and backup.verified_step is not None
+        held = f"; {backed_up_words(backup, now)}" if backup is not None and known else ""
+        return Text(unreachable_words(view, now, link) + held, style=style)
     if view.state is RunState.STALLED:
         return Text(f"alive, but silent for {fmt.duration(now - (view.last_sign or now))}", style=palette.warn)
     return None
@@ -121,6 +155,9 @@ def _alert(view: RunView, palette: Palette) -> Text | None:
 
 def _quiet_facts(view: RunView, now: float) -> str:
     parts = []
+    if view.parent is not None:
+        moved = view.manifest is not None and view.manifest.parent_step is not None
+        parts.append(f"{'goes on' if moved else 'comes'} from {fmt.plain(tail(view.parent), 60)} (<)")
     if view.started:
         word = "took" if view.ended else "for"
         parts.append(f"{word} {fmt.duration((view.ended or now) - view.started)}")
@@ -129,6 +166,10 @@ def _quiet_facts(view: RunView, now: float) -> str:
     if view.checkpoints:
         newest = view.checkpoints[-1]
         parts.append(f"checkpoint at step {fmt.count(newest.step)}, {fmt.clock(newest.t)[11:]}")
+    if view.backup is not None and view.backup.verified_step is not None:
+        parts.append(backed_up_words(view.backup, now))
+    elif view.backup is not None and view.checkpoints:
+        parts.append("nothing backed up yet")
     if view.manifest and view.manifest.git:
         git = view.manifest.git
         parts.append(f"git {git.commit[:9]}{' + changes' if git.dirty else ''}")

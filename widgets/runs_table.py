@@ -21,6 +21,8 @@ from .palette import Palette
 from .sparkline import sparkline
 
 PROGRESS_CELLS = 10
+COST = 9
+"""Which column has the money; there is none while no price is known."""
 
 
 class RunsTable(LiveTable):
@@ -41,7 +43,7 @@ class RunsTable(LiveTable):
         Column("ETA", 7, rank=2, right=True),
         Column("LOSS", 14, rank=3),
         Column("BEST", 24, rank=4),
-        Column("COST", 6, rank=9, right=True),
+        Column("COST", 7, rank=5, right=True),
         Column("HOST", 7, rank=10),
         Column("AGE", 7, rank=8, right=True),
     )
@@ -76,12 +78,26 @@ class RunsTable(LiveTable):
         words = self.needle.lower().split()
         self.set_columns(columns_for(self._views))
         rows = [_row(view, palette, now) for view in reversed(self._views)]
+        if not priced(self._views):
+            rows = [replace(row, cells=(*row.cells[:COST], *row.cells[COST + 1 :])) for row in rows]
         self.show_rows([row for row in rows if all(word in row.search for word in words)])
 
 
+def priced(views: Sequence[RunView]) -> bool:
+    """Whether the price of any run is known."""
+    return any(view.cost is not None for view in views)
+
+
 def columns_for(views: Sequence[RunView]) -> tuple[Column, ...]:
-    """Room for the age of what cannot be reached; with runs of several machines the host is what tells them apart."""
+    """Room for the age of what cannot be reached; with runs of several machines the host is what tells them apart.
+
+    Costs have a column where a price is known.
+    """
     columns = list(RunsTable.COLUMNS)
+    if priced(views):
+        columns[COST] = replace(columns[COST], width=max(7, *(len(_cost(view)) for view in views)))
+    else:
+        del columns[COST]
     titles = [column.title for column in columns]
     if any(view.state is RunState.UNREACHABLE for view in views):
         columns[0] = replace(columns[0], width=17)
@@ -93,6 +109,12 @@ def columns_for(views: Sequence[RunView]) -> tuple[Column, ...]:
 
 def _state(view: RunView, palette: Palette, now: float) -> Text:
     """Mark and word; `? unreachable 3m` tells how old the picture is."""
+    if view.doubled:
+        return Text("‼ runs twice", style=palette.bad)
+    if view.moved_to is not None:
+        return Text("⇢ moved", style=palette.muted)
+    if view.fenced is not None:
+        return Text("⊘ fenced", style=palette.warn)
     text = Text(f"{view.state.mark} {view.state}", style=palette.state(view.state))
     since = view.heard or view.last_sign
     if view.state is RunState.UNREACHABLE and since is not None:
@@ -103,7 +125,8 @@ def _state(view: RunView, palette: Palette, now: float) -> Text:
 def _row(view: RunView, palette: Palette, now: float) -> Row:
     manifest = view.manifest
     tags = " ".join(manifest.tags) if manifest else ""
-    search = f"{view.id} {view.name} {view.what} {view.state} {view.host} {tags}".lower()
+    moved = "moved" if view.moved_to else "fenced" if view.fenced else ""
+    search = f"{view.id} {view.name} {view.what} {view.state} {moved} {view.host} {tags}".lower()
     name = Text(tail(view.id), style=Style(bold=True))
     if view.name and view.name != view.what.split(".")[0]:
         name.append(f" {fmt.plain(view.name, 40)}", style=palette.muted)
@@ -119,12 +142,22 @@ def _row(view: RunView, palette: Palette, now: float) -> Row:
             fmt.duration(view.eta_s),
             sparkline(view.spark, 14),
             _best(view),
-            fmt.money(view.cost) if view.cost is not None else "",
+            _cost(view),
             fmt.plain(view.host, 14),
             _age(view, now),
         ),
         search,
     )
+
+
+def _cost(view: RunView) -> str:
+    """`$4.10`, or `$4.10/$5` of its budget."""
+    if view.cost is None:
+        return ""
+    budget = view.backup.budget if view.backup is not None else None
+    if budget is None:
+        return fmt.money(view.cost)
+    return f"{fmt.money(view.cost)}/{fmt.money(budget).removesuffix('.00')}"
 
 
 def _age(view: RunView, now: float) -> str:

@@ -86,16 +86,23 @@ def paint_spectrogram(
     levels: npt.NDArray[np.float64], top_db: float, first_colour: int, colours: int, ground: int
 ) -> Cells:
     """Cells for pixels of shape (2 * rows, columns); `top_db` is the brightest of `colours` palette numbers."""
+    numbers = colour_numbers(levels, top_db, first_colour, colours, ground)
+    upper, lower = numbers[0::2], numbers[1::2]
+    chars = np.where(upper == lower, np.uint32(ord(" ")), np.uint32(UPPER)).astype(np.uint32)
+    return chars, upper.copy(), lower.copy()
+
+
+def colour_numbers(
+    levels: npt.NDArray[np.float64], top_db: float, first_colour: int, colours: int, ground: int
+) -> npt.NDArray[np.uint8]:
+    """Palette numbers of pixels; `ground` where nothing is known."""
     top_db = max(top_db, LEAST_TOP_DB)
     unit = (levels - (top_db - RANGE_DB)) / RANGE_DB
     known = ~np.isnan(unit)
     heard = known & (levels > FLOOR_DB)
     unit = np.clip(np.where(heard, unit, 0), 0, 1) ** GAMMA
     steps = np.clip(unit * colours, 0, colours - 1).astype(np.uint8)
-    numbers = np.where(known, steps + np.uint8(first_colour), np.uint8(ground)).astype(np.uint8)
-    upper, lower = numbers[0::2], numbers[1::2]
-    chars = np.where(upper == lower, np.uint32(ord(" ")), np.uint32(UPPER)).astype(np.uint32)
-    return chars, upper.copy(), lower.copy()
+    return np.where(known, steps + np.uint8(first_colour), np.uint8(ground)).astype(np.uint8)
 
 
 def frequency_labels(centres_hz: npt.NDArray[np.floating], rows: int) -> list[tuple[int, str]]:

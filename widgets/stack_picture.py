@@ -99,11 +99,14 @@ def lay_out(count: int, audible: int, height: int, show: Show) -> tuple[Lane, ..
         shown = min(shown, max(1, room // LEAST_ROWS))
         first = min(max(0, audible - shown // 2), count - shown)
     lanes, top = [], 1
+    # Every lane has the same kinds of pictures, so that they can be compared; rows that are over make some taller.
+    rows = room // shown
     for place in range(shown):
-        rows = room // shown + (1 if place < room % shown else 0)
         wave, spectrum = _share(rows - 1, show)
+        if place < room % shown:
+            wave, spectrum = (wave, spectrum + 1) if spectrum else (wave + 1, 0)
         lanes.append(Lane(first + place, top, wave, spectrum))
-        top += rows
+        top = lanes[-1].end
     return tuple(lanes)
 
 
@@ -258,7 +261,15 @@ def _paint_ruler(picture: StackPicture, scene: StackScene, gain: float) -> None:
             grid.text(left + first, 0, "━" * (last - first + 1), ACCENT)
         ends = zip("[]", (scene.window.column(moment, columns) for moment in scene.loop), strict=True)
         brackets = [(column, bracket) for bracket, column in ends if column is not None]
+    # What is enlarged is named: a bare factor on the axis of time would be taken for a zoom.
+    said = f"waveform ×{gain:g}" if gain > 1 and any(lane.wave for lane in picture.lanes) else ""
+    said = said if left == GUTTER and columns >= 3 * len(said) else ""
+    last = columns - len(said) - 1 if said else columns
+    if said and not any(column > last for column, _ in brackets):
+        grid.text(left + columns - len(said), 0, said, MUTED)
     for column, label in ruler(scene.window, columns):
+        if said and column + len(label) + 1 > last:
+            continue
         if not any(column - 1 <= taken <= column + len(label) + 1 for taken, _ in brackets):
             grid.text(left + column, 0, f"╷{label}", MUTED)
     for column, bracket in brackets:
@@ -266,8 +277,6 @@ def _paint_ruler(picture: StackPicture, scene: StackScene, gain: float) -> None:
     if left == GUTTER:
         mark = "▌" if scene.focused else " "
         grid.text(0, 0, mark, STRONG)
-        if gain > 1 and any(lane.wave for lane in picture.lanes):
-            grid.text(1, 0, f"×{gain:g}"[: GUTTER - 1], MUTED)
     elif scene.focused and grid.width and grid.height:
         grid.text(0, 0, "▌", STRONG)
 

@@ -1,22 +1,29 @@
-"""`TextDiff`: reference above hypothesis, word by word, differences marked by signs as well as colours."""
+"""`TextDiff`: reference above hypothesis, word by word, differences marked by signs as well as colours.
+
+Aligning takes time that grows with the square of the length, so that long texts are aligned in a thread, and only once
+they are on screen.
+"""
 
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 from rich.style import Style
 from rich.text import Text
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.geometry import Size
+from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
 from ..engine import format as fmt
-from ..engine.samples.alignment import Op, align_characters, align_words
+from ..engine.samples.alignment import Alignment, Op, align_characters, align_words
 from .palette import BOLD, Palette
 
 SIGNS = {"equal": "", "substitute": "~", "delete": "-", "insert": "+"}
@@ -24,15 +31,49 @@ ROLES = {"substitute": "warn", "delete": "bad", "insert": "good"}
 GAP = "·"
 MOST_OPS = 4000
 WORD_CELLS = 40
+MOST_LETTERS = 5000
+"""Longer texts are not compared letter by letter: 20,000 letters take seconds."""
+QUICK_LETTERS = 500
+"""Texts up to this are aligned in a few milliseconds, at once and wherever they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextPair:
-    """Two texts to compare, untrusted. `names`: what to call them."""
+    """Two texts to compare, untrusted. `names`: what to call them.
+
+    `beside`: name and text of what somebody else said, which is written below as it is.
+    """
 
     reference: str
     hypothesis: str
     names: tuple[str, str] = ("target", "predicted")
+    beside: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compared:
+    """A pair with its alignments; `letters` is None for texts that are too long for it."""
+
+    pair: TextPair
+    words: Alignment
+    letters: Alignment | None
+
+    @property
+    def summary(self) -> list[str]:
+        """Rates and counts, in versions ever shorter."""
+        words = self.words
+        cer = rate_words(self.letters.rate) if self.letters is not None else f"not beyond {MOST_LETTERS:,} letters"
+        rates = f"WER {rate_words(words.rate)}  CER {cer}"
+        counts = f"~{words.substitutions} changed  -{words.deletions} missing  +{words.insertions} added"
+        total = f"of {fmt.count(words.length)} words{'  (only the beginning)' if words.cut else ''}"
+        return [f"{rates}  {counts}  {total}", f"{rates}  {counts}", rates]
+
+
+def compared(pair: TextPair) -> Compared:
+    """Align two texts; for long ones this takes seconds."""
+    words = align_words(fmt.plain(pair.reference, 200_000), fmt.plain(pair.hypothesis, 200_000))
+    short = max(len(pair.reference), len(pair.hypothesis)) <= MOST_LETTERS
+    return Compared(pair, words, align_characters(pair.reference, pair.hypothesis) if short else None)
 
 
 class TextDiff(VerticalScroll):
@@ -46,23 +87,75 @@ class TextDiff(VerticalScroll):
     pair: reactive[TextPair | None] = reactive[TextPair | None](None)
     words: reactive[str] = reactive("no text in this item")
 
+    class Aligned(Message):
+        """A thread is done; `compared` is None where it failed."""
+
+        def __init__(self, compared: Compared | None) -> None:
+            super().__init__()
+            self.compared = compared
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._lines = DiffLines()
+        self._on_screen = False
+        self._aligning = False
 
     def compose(self) -> ComposeResult:
         """One tall widget in a scrolled one."""
         yield self._lines
 
+    def on_show(self) -> None:
+        """Texts that came while this was hidden are aligned now."""
+        self._on_screen = True
+        self._begin()
+
+    def on_hide(self) -> None:
+        """What comes now can wait."""
+        self._on_screen = False
+
     def watch_pair(self, pair: TextPair | None) -> None:
         """Align once; drawing only wraps."""
-        self._lines.compare(pair, self.words)
+        known = self._lines.compared
+        if pair is None or known is None or known.pair != pair:
+            self._lines.show(None, self.words if pair is None else "aligning…")
+            self._begin()
         if self.is_attached:
             self.scroll_home(animate=False)
 
     def watch_words(self, words: str) -> None:
         """Something else to say in place of texts."""
-        self._lines.compare(self.pair, words)
+        if self.pair is None:
+            self._lines.show(None, words)
+
+    def _begin(self) -> None:
+        """Align what is on screen and not aligned yet; one thread at a time, however fast other pairs come."""
+        pair, known = self.pair, self._lines.compared
+        if pair is None or (known is not None and known.pair == pair):
+            return
+        if max(len(pair.reference), len(pair.hypothesis)) <= QUICK_LETTERS:
+            self._lines.show(compared(pair))
+        elif self._on_screen and not self._aligning:
+            self._aligning = True
+            # A daemon: Textual's threads are an executor's, which the end of the program would wait for.
+            threading.Thread(target=self._align, args=(pair,), name="comparing the texts", daemon=True).start()
+
+    def _align(self, pair: TextPair) -> None:
+        found = None
+        try:
+            found = compared(pair)
+        finally:
+            self.post_message(self.Aligned(found))
+
+    @on(Aligned)
+    def _aligned(self, message: Aligned) -> None:
+        message.stop()
+        self._aligning, found = False, message.compared
+        if found is not None and found.pair == self.pair:
+            self._lines.show(found)
+        elif found is not None:
+            self._begin()
+        else:
+            self._lines.show(None, "these texts could not be compared")
 
 
 class DiffLines(Widget):
@@ -70,24 +163,12 @@ class DiffLines(Widget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._ops: tuple[Op, ...] = ()
-        self._summary: list[str] = []
-        self._perfect = False
-        self._pair: TextPair | None = None
+        self.compared: Compared | None = None
         self._words = ""
 
-    def compare(self, pair: TextPair | None, words: str) -> None:
-        """Take other texts."""
-        if pair is not None and pair != self._pair:
-            aligned = align_words(fmt.plain(pair.reference, 200_000), fmt.plain(pair.hypothesis, 200_000))
-            letters = align_characters(pair.reference, pair.hypothesis)
-            self._ops = aligned.ops
-            self._perfect = not aligned.errors
-            rates = f"WER {rate_words(aligned.rate)}  CER {rate_words(letters.rate)}"
-            counts = f"~{aligned.substitutions} changed  -{aligned.deletions} missing  +{aligned.insertions} added"
-            total = f"of {fmt.count(aligned.length)} words{'  (only the beginning)' if aligned.cut else ''}"
-            self._summary = [f"{rates}  {counts}  {total}", f"{rates}  {counts}", rates]
-        self._pair, self._words = pair, words
+    def show(self, compared: Compared | None, words: str = "") -> None:
+        """Take other texts, or words in place of them."""
+        self.compared, self._words = compared, words
         self.refresh(layout=True)
 
     def notify_style_update(self) -> None:
@@ -106,23 +187,32 @@ class DiffLines(Widget):
     def _text(self, width: int) -> Text:
         """No line is longer than `width`."""
         palette, width = Palette.of(self.app), max(1, width)
-        if self._pair is None:
+        if self.compared is None:
             return _fitted([fmt.plain(self._words)], width, palette.muted)
-        text = _fitted(self._summary, width, palette.good if self._perfect else palette.text)
-        names = [fmt.plain(name, 12) for name in self._pair.names]
+        ops = self.compared.words.ops
+        text = _fitted(self.compared.summary, width, palette.text if self.compared.words.errors else palette.good)
+        names = [fmt.plain(name, 12) for name in self.compared.pair.names]
         left = max(map(cell_len, names)) + 2 if width >= 30 else 0
         room = max(1, width - left)
-        for block in blocks(self._ops[:MOST_OPS], room):
+        for block in blocks(ops[:MOST_OPS], room):
             text.append("\n")
             for line, name in enumerate(names):
                 text.append("\n")
                 if left:
                     text.append(set_cell_size(name, left), palette.muted)
                 _append_row(text, block, line, room, palette)
-        if len(self._ops) > MOST_OPS:
-            text.append(f"\n\n… {fmt.count(len(self._ops) - MOST_OPS)} more words", palette.muted)
-        if not self._ops:
+        if len(ops) > MOST_OPS:
+            text.append(f"\n\n… {fmt.count(len(ops) - MOST_OPS)} more words", palette.muted)
+        if not ops:
             text.append("\n\nboth texts are empty", palette.muted)
+        if self.compared.pair.beside is not None:
+            name, said = self.compared.pair.beside
+            words = f"{fmt.plain(name, 24)}: {fmt.plain(said, 4000)}"
+            lines = Text(words, palette.text).wrap(self.app.console, width)
+            for row in lines:
+                row.rstrip()
+                text.append("\n")
+                text.append_text(row)
         return text
 
 

@@ -25,7 +25,7 @@ class TitleBar(Widget):
     Reactives
     ---------
     place: the screen's title. note: what matters most now. reading: newest machine reading, or None. hosts: the other
-    machines; their links come before the gauges of this one.
+    machines; their links come before the gauges of this one. problems: how many are open, of all runs and hosts.
     """
 
     DEFAULT_CSS = """
@@ -37,6 +37,7 @@ class TitleBar(Widget):
     reading: reactive[MachineReading | None] = reactive(None)
 
     hosts: reactive[tuple[HostView, ...]] = reactive(())
+    problems: reactive[int] = reactive(0)
 
     def __init__(self, place: str, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -58,6 +59,8 @@ class TitleBar(Widget):
         width = self.size.width
         left = Text("▚ WAVEDECK ", style=palette.accent + Style(bold=True))
         left.append(f" {self.place}", style=Style(bold=True))
+        if self.problems:
+            left.append(f"  ⚑ {self.problems}", style=palette.bad + Style(bold=True))
         if self.note:
             left.append(f"  {self.note}", style=palette.muted)
         left.truncate(width, overflow="ellipsis")

@@ -50,6 +50,8 @@ class TrackStack(Widget, can_focus=True):
     """
 
     ALLOW_SELECT = False
+    fineness = 1
+    """Columns of a spectrogram that should be read for each cell."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("plus,equals_sign", "zoom(1)", "Zoom in", show=False, id="stack.zoom-in", tooltip="Zoom in"),
         Binding("minus", "zoom(-1)", "Zoom out", show=False, id="stack.zoom-out", tooltip="Zoom out"),
@@ -240,6 +242,10 @@ class TrackStack(Widget, can_focus=True):
     def render_lines(self, crop: Region) -> list[Strip]:
         """The rows, with the playhead laid over; kept until something changes."""
         width, height = self.size
+        grid = self.picture.grid
+        if (grid.width, grid.height) != (width, height):
+            # Textual may draw a widget in its new size before it hears of its `Resize`.
+            self._repaint()
         if not self._strips:
             self._strips = [self._strip(y) for y in range(height)]
         # Only this very drawing may step over cells; a later one may have to repair what something else left here.

@@ -6,7 +6,7 @@ Value in (`TransportState`), messages out. Where it is narrow the least importan
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from rich.style import Style
@@ -23,7 +23,7 @@ from .palette import BOLD, Palette
 from .time_axis import time_label
 from .track_view import decibels
 
-NAME_CELLS = 14
+NAME_CELLS = 26
 LEAST_BAR = 8
 GAP = 2
 SHORTEST = 12
@@ -34,17 +34,18 @@ Control = Literal["play", "loop", "match"]
 
 @dataclass(frozen=True, slots=True)
 class TrackButton:
-    """A track that can be heard: the key that does it, and its name (untrusted)."""
+    """A track that can be heard: the key that does it, and its name (untrusted), and a shorter one if there is one."""
 
     letter: str
     name: str
+    short: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TransportState:
     """Everything on the line. `matched`: tracks are played equally loud. `blind`: names would give the answer away.
 
-    `player` None: nothing is loaded yet.
+    `unmatched`: why they are not, although that is wanted. `player` None: nothing is loaded yet.
     """
 
     player: PlayerState | None = None
@@ -52,19 +53,22 @@ class TransportState:
     matched: bool = False
     blind: str = ""
     words: str = ""
+    unmatched: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
     """A stretch of the line; a larger rank goes first where it is narrow. `does` is what a click asks for.
 
-    `least`: cells that it can be cut to, 0 where it is whole or not there.
+    `least`: cells that it can be cut to, 0 where it is whole or not there. `shorter`: what is said instead, ever
+    shorter, before any part of this rank is left out.
     """
 
     text: Text
     rank: int
     does: str = ""
     least: int = 0
+    shorter: tuple[Text, ...] = ()
 
     @property
     def cells(self) -> int:
@@ -167,11 +171,19 @@ def _shrink(parts: list[_Part], width: int) -> None:
     """Leave out parts from the least important on, then cut those that may be cut, the last one first."""
     while len(parts) > 1:
         # Sentences are cut only once nothing is left but what one always wants to know: playing, where, what is heard.
-        last = max((part for part in parts[1:] if not part.least), key=lambda part: part.rank, default=parts[0])
-        needed = sum((part.cells if last.rank < OPTIONAL else part.text.cell_len + GAP) for part in parts) - GAP
-        if needed <= width or last is parts[0]:
+        whole = [part for part in parts[1:] if not part.least]
+        if not whole:
             break
-        parts.remove(last)
+        rank = max(part.rank for part in whole)
+        needed = sum((part.cells if rank < OPTIONAL else part.text.cell_len + GAP) for part in parts) - GAP
+        if needed <= width:
+            break
+        last = [part for part in whole if part.rank == rank]
+        long = next((part for part in reversed(last) if part.shorter), None)
+        if long is None:
+            parts.remove(last[-1])
+        else:
+            parts[parts.index(long)] = replace(long, text=long.shorter[0], shorter=long.shorter[1:])
     for part in reversed(parts):
         over = sum(part.text.cell_len + GAP for part in parts) - GAP - width
         if over > 0 and part.least:
@@ -191,7 +203,7 @@ def _parts(state: TransportState, palette: Palette) -> list[_Part]:
         parts.append(_Part(Text(f"! {fmt.plain(player.warning, 200)}", palette.warn), 5, least=24))
     if player.underruns:
         gaps = "gap" if player.underruns == 1 else "gaps"
-        parts.append(_Part(Text(f"! {fmt.count(player.underruns)} {gaps}", palette.warn), 4))
+        parts.append(_Part(Text(f"! {fmt.count(player.underruns)} {gaps}", palette.warn), 3))
     if player.clipped:
         parts.append(_Part(Text(f"! output clips, {fmt.count(player.clipped)} samples", palette.warn), 6))
     if player.loop is not None:
@@ -200,7 +212,12 @@ def _parts(state: TransportState, palette: Palette) -> list[_Part]:
         parts.append(_Part(Text(words, palette.accent), 7, "loop"))
     gain = "muted" if player.gain_db == -math.inf else f"{decibels(player.gain_db)} dB"
     parts.append(_Part(Text(gain, palette.text), 8))
-    parts.append(_Part(Text("level-matched" if state.matched else "levels as they are", palette.text), 9, "match"))
+    if state.matched and state.unmatched:
+        parts.append(_Part(Text("! levels as they are", palette.warn), 2, "match"))
+        parts.append(_Part(Text(fmt.plain(state.unmatched, 60), palette.warn), 5, "match"))
+    else:
+        words = "level-matched" if state.matched else "levels as they are"
+        parts.append(_Part(Text(words, palette.text), 9, "match"))
     if player.device and not player.error:
         rate = f" {player.rate / 1000:g} kHz" if player.rate else ""
         parts.append(_Part(Text(f"{one_cell(fmt.plain(player.device), 24)}{rate}", palette.muted), 10))
@@ -212,7 +229,7 @@ def _parts(state: TransportState, palette: Palette) -> list[_Part]:
 def _play_words(player: PlayerState, palette: Palette) -> Text:
     if player.playing and player.buffering:
         return Text("… waiting", palette.warn + BOLD)
-    return Text("▶ playing", palette.good + BOLD) if player.playing else Text("⏸ paused ", palette.text + BOLD)
+    return Text("▶ playing", palette.good + BOLD) if player.playing else Text("┃┃ paused", palette.text + BOLD)
 
 
 def _time_words(player: PlayerState, palette: Palette) -> Text:
@@ -227,13 +244,19 @@ def _track_parts(state: TransportState, palette: Palette) -> list[_Part]:
     parts = []
     heard = state.player.source if state.player is not None else -1
     for index, track in enumerate(state.tracks):
-        letter, name = one_cell(track.letter, 1), one_cell(fmt.plain(track.name), NAME_CELLS)
-        if index == heard:
-            text = Text(f"[{letter} {name}]", palette.accent + BOLD)
-        else:
-            text = Text(f" {letter} {name} ", palette.muted)
-        parts.append(_Part(text, 2 if index == heard else 3, f"track {index}"))
+        names = [track.name, track.short or track.name] if index == heard else [track.name, track.short, ""]
+        style = palette.accent + BOLD if index == heard else palette.muted
+        versions = [Text(_track_words(track.letter, name, index == heard), style) for name in dict.fromkeys(names)]
+        shorter = tuple(versions[1:])
+        rank = 2 if index == heard else 3 if track.letter in ("a", "b") else 4
+        parts.append(_Part(versions[0], rank, f"track {index}", shorter=shorter))
     return parts
+
+
+def _track_words(letter: str, name: str, heard: bool) -> str:
+    """` b prediction `, `[b prediction]`, and the key alone."""
+    words = f"{one_cell(letter, 1)} {one_cell(fmt.plain(name), NAME_CELLS)}".strip()
+    return f"[{words}]" if heard else f" {words} "
 
 
 def _bar(player: PlayerState, cells: int, palette: Palette) -> _Part:

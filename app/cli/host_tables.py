@@ -33,7 +33,8 @@ FINDING_STYLES = {"ok": "green", "warn": "yellow", "missing": "bold red", "bad":
 BAR = 10
 
 
-def _table(*titles: str) -> Table:
+def columns(*titles: str) -> Table:
+    """A table without a frame; a title that begins with `>` is of numbers."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in titles:
         table.add_column(title.removeprefix(">"), justify="right" if title.startswith(">") else "left", overflow="fold")
@@ -42,7 +43,7 @@ def _table(*titles: str) -> Table:
 
 def print_hosts(views: Sequence[HostView]) -> None:
     """`hosts ls`."""
-    table = _table("HOST", "LINK", ">LATENCY", ">SINCE", ">PER HOUR", ">TIME LEFT", "WHERE")
+    table = columns("HOST", "LINK", ">LATENCY", ">SINCE", ">PER HOUR", ">TIME LEFT", "WHERE")
     now = time.time()
     for view in views:
         left = None if view.ends is None else max(0.0, view.ends - now)
@@ -64,7 +65,7 @@ def print_hosts(views: Sequence[HostView]) -> None:
 
 def print_findings(findings: Sequence[Finding]) -> None:
     """`hosts check`: a mark and a word for how it stands, and below each what mends it."""
-    table = _table("", "WHAT", "FOUND")
+    table = columns("", "WHAT", "FOUND")
     for finding in findings:
         style = FINDING_STYLES[finding.state]
         found = Text(finding.found)
@@ -95,7 +96,7 @@ def print_first_look(facts: HostFacts | None, rows: Sequence[GpuRow], connected_
 
 def gpu_table(rows: Sequence[GpuRow]) -> RenderableType:
     """`gpu`."""
-    table = _table("HOST", ">GPU", "NAME", "BUSY", "MEMORY", ">TEMP", ">POWER", "RUN")
+    table = columns("HOST", ">GPU", "NAME", "BUSY", "MEMORY", ">TEMP", ">POWER", "RUN")
     before = None
     for row in rows:
         host = Text(fmt.plain(row.host, 48), style="bold" if row.host != before else "dim")
@@ -148,7 +149,7 @@ def _power(row: GpuRow) -> str:
 
 def print_sessions(listed: Sequence[tuple[str, Sequence[TmuxSession] | str]]) -> None:
     """`tmux ls`: per host its sessions, or a sentence saying why there are none."""
-    table = _table("HOST", "SESSION", "WHOSE", ">WINDOWS", "LOOKED AT", ">STARTED", ">LAST USED")
+    table = columns("HOST", "SESSION", "WHOSE", ">WINDOWS", "LOOKED AT", ">STARTED", ">LAST USED")
     now = time.time()
     for host, sessions in listed:
         name = Text(fmt.plain(host, 48), style="bold")

@@ -16,6 +16,7 @@ from .hosts import complete_host
 from .places import at
 
 if TYPE_CHECKING:
+    from ...engine.backup.policy import BackupPolicy
     from ...engine.planning import Plan
     from .places import Place
 
@@ -41,6 +42,21 @@ HostOption = Annotated[
 GpusOption = Annotated[
     str | None, typer.Option("--gpus", help="Which GPUs it may use, as `0,1`; `none` for no GPU. All by default.")
 ]
+FailoverOption = Annotated[
+    str | None,
+    typer.Option(
+        "--failover",
+        help="The host that takes over by itself when this one is silent (`wavedeck babysit` or an open deck does it).",
+        autocompletion=complete_host,
+    ),
+]
+BudgetOption = Annotated[
+    float | None, typer.Option("--budget", help="Money it may cost: an alert at 80 % and at all of it.")
+]
+BackupOption = Annotated[
+    list[str] | None,
+    typer.Option("--backup", metavar="FIELD=VALUE", help="Its backup policy: keep_last=5, patterns=out/*.pt …"),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -64,6 +80,9 @@ def run(
     name: NameOption = None,
     host: HostOption = None,
     gpus: GpusOption = None,
+    failover: FailoverOption = None,
+    budget: BudgetOption = None,
+    backup: BackupOption = None,
     tag: TagOption = None,
     detach: DetachOption = None,
     dry_run: DryRunOption = False,
@@ -72,6 +91,7 @@ def run(
     """Train a recipe: `wavedeck run sousa data=tiny training.lr=1e-3`."""
     from ...engine.planning import check_recipe, parse_gpus, plan_recipe
     from ...engine.recipe import load_recipe
+    from ...remote.backup.policies import asked_policy
 
     base, _, stage = recipe.partition(".")
     home = Home.default()
@@ -85,10 +105,11 @@ def run(
         host=host or LOCAL,
         gpus=parse_gpus(gpus),
     )
+    policy = asked_policy(home, wish.host, failover, budget, backup or ())
     with at(home, wish.host) as place:
         taken = catalog().ids()
         plan = plan_recipe(home, wish, taken=taken) if place.is_local else place.prepare(wish, taken, dry_run)
-        _start(home, place, plan, detach=detach, dry_run=dry_run, as_json=as_json)
+        _start(home, place, plan, policy, detach=detach, dry_run=dry_run, as_json=as_json)
 
 
 def execute(
@@ -111,6 +132,9 @@ def execute(
     patterns: Annotated[
         Path | None, typer.Option("--patterns", help="TOML file with your own console patterns (see docs/cli.md).")
     ] = None,
+    failover: FailoverOption = None,
+    budget: BudgetOption = None,
+    backup: BackupOption = None,
     tag: TagOption = None,
     detach: DetachOption = None,
     dry_run: DryRunOption = False,
@@ -118,9 +142,11 @@ def execute(
 ) -> None:
     """Supervise any program: its console is kept, and its metrics are drawn from what it prints."""
     from ...engine.planning import load_patterns, parse_gpus, plan_command
+    from ...remote.backup.policies import asked_policy
 
     home = Home.default()
     known, chosen = load_patterns(home, patterns), parse_gpus(gpus)
+    policy = asked_policy(home, host or LOCAL, failover, budget, backup or ())
     with at(home, host or LOCAL) as place:
         taken = catalog().ids()
         if place.is_local:
@@ -130,16 +156,25 @@ def execute(
 
             wished = Command(tuple(command), name, cwd, tuple(known), tuple(tag or ()), chosen, push, push_large, env)
             plan = place.prepare(wished, taken, dry_run)
-        _start(home, place, plan, detach=detach, dry_run=dry_run, as_json=as_json)
+        _start(home, place, plan, policy, detach=detach, dry_run=dry_run, as_json=as_json)
 
 
-def _start(home: Home, place: Place, plan: Plan, *, detach: bool | None, dry_run: bool, as_json: bool) -> None:
+def _start(
+    home: Home,
+    place: Place,
+    plan: Plan,
+    policy: BackupPolicy,
+    *,
+    detach: bool | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     from ...remote import operations
 
     if dry_run:
         _print_plan(plan, as_json)
         return
-    result = place.do(lambda host: operations.launch(home, host, plan.manifest, plan.attempt))
+    result = place.do(lambda host: operations.launch(home, host, plan.manifest, plan.attempt, policy=policy))
     if result.notice:
         say(result.notice)
     if detach:
@@ -175,15 +210,25 @@ def watch_run(place: Place, run_id: str, as_json: bool) -> None:
         raise
     if as_json:
         print_json(view.to_json())
-    raise typer.Exit(ExitCode.OK if view.state == "finished" else ExitCode.RUN_FAILED)
+    raise typer.Exit(ExitCode.OK if view.state == "finished" or view.evaluated else ExitCode.RUN_FAILED)
 
 
 def resume(
     run: RunArgument,
+    host: Annotated[
+        str | None,
+        typer.Option("--host", help="Go on elsewhere: on another host, or `local`.", autocompletion=complete_host),
+    ] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="With --host: begin at step 0 when no checkpoint is here.")
+    ] = False,
+    code: Annotated[
+        Path | None, typer.Option("--code", help="With --host: the project's directory here, if its copy is nowhere.")
+    ] = None,
     detach: DetachOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with a run from its newest whole checkpoint, in the same directory."""
+    """Go on with a run from its newest whole checkpoint: in the same directory, or as a new run on another host."""
     from ...engine.catalog import newest_attempt
     from ...engine.state import RunState
     from ...remote import operations
@@ -192,8 +237,16 @@ def resume(
     view = runs.view(directory)
     if view.problem and view.manifest is None:
         raise UsageError(f"{view.id}: {view.problem}")
+    if host is not None and host != view.host:
+        from .moving import move_run
+
+        move_run(runs.home, view, host, from_scratch=from_scratch, code=code, detach=bool(detach), as_json=as_json)
+        return
+    if from_scratch or code is not None:
+        raise UsageError("--from-scratch and --code are for `resume --host`, on another host than now.")
     last = newest_attempt(directory)
-    if view.state is RunState.FINISHED and not (last is not None and last.stage):  # an evaluation is not its end
+    evaluation = last is not None and last.stage is not None and last.after is None  # of a Wavedeck that kept no state
+    if view.state is RunState.FINISHED and not evaluation:
         raise UsageError(f"{view.id} has finished: there is nothing to resume. `wavedeck run` starts a new one.")
     with at(runs.home, view.host) as place:
         result = place.do(lambda host: operations.resume(runs.home, host, directory))

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...engine.errors import UsageError, WavedeckError
-from ...engine.rundir import Home, RunDir
+from ...engine.errors import HostUnreachable, UsageError, WavedeckError
+from ...engine.format import plain
 from .common import JsonOption, OfflineOption, RunArgument, find, look, print_json, say
 from .launching import DetachOption, watch_run
 from .places import at
+from .sample_sets import fault_of, find_item, item_json, listing_of, open_set, opener_of, sets_json
 
 if TYPE_CHECKING:
     from ...engine.run_view import RunView
-    from ...engine.samples import SampleItem, SampleSet
-    from ..listen.listing import Listing
 
 SHOWN_BY_DEFAULT = 20
+PROGRESS_S = 2.0
 
 SetOption = Annotated[
     str | None, typer.Option("--set", help="Which evaluation; `val`, or the run's first set by default.")
@@ -42,7 +43,10 @@ def register(app: typer.Typer) -> None:
 def samples(
     run: RunArgument,
     set_name: SetOption = None,
-    sort: Annotated[str | None, typer.Option("--sort", help="A metric, worst first; or id, step, label, …")] = None,
+    sort: Annotated[
+        str | None, typer.Option("--sort", help="A metric, worst first; `-wer` is best first; or id, step, label, …")
+    ] = None,
+    best: Annotated[bool, typer.Option("--best", help="The other way round: best first.")] = False,
     wanted: FilterOption = "",
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="So many at most.")] = None,
     offline: OfflineOption = False,
@@ -50,15 +54,18 @@ def samples(
 ) -> None:
     """The items a run was evaluated on, worst first: numbers, texts, tracks. JSON lists all of them."""
     view = look(run, offline)
-    found = _open(view, set_name)
-    listing = _listing(view, found, sort, wanted)
+    found = open_set(view, set_name)
+    listing = listing_of(view, found, sort, wanted, best)
     rows = listing.rows[: limit if limit is not None else None if as_json else SHOWN_BY_DEFAULT].tolist()
     if as_json:
-        print_json([item_json(found.item(row)) for row in rows])
+        print_json([item_json(found.item(row)) | {"problem": fault_of(view, found, listing, row)} for row in rows])
         return
     from .sample_list import print_samples
 
-    print_samples(found, listing, rows)
+    if not rows and wanted:
+        say(f"Nothing in {found.name} fits --filter {wanted!r}: it has {listing.total:,} items.")
+        return
+    print_samples(found, listing, rows, lambda row: fault_of(view, found, listing, row))
     if len(rows) < len(listing):
         say(f"{len(listing) - len(rows):,} more are not shown: --limit {len(listing)}.")
     if found.bad_lines:
@@ -67,18 +74,24 @@ def samples(
 
 def listen(
     run: RunArgument,
-    item: Annotated[str | None, typer.Argument(metavar="[ID]", help="One item, or an unambiguous beginning.")] = None,
+    item: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="One item: its key, id, or a beginning of it.")
+    ] = None,
     set_name: SetOption = None,
     step: Annotated[int | None, typer.Option("--step", help="As it was evaluated at this step.")] = None,
     wanted: FilterOption = "",
     export: Annotated[
-        Path | None, typer.Option("--export", metavar="DIR", help="Write the sound and a table there instead.")
+        Path | None,
+        typer.Option("--export", metavar="DIR", help="Write sound and a table there, of one item its attachments too."),
     ] = None,
     kind: Annotated[str, typer.Option("--format", help="wav (float32 as it is) or flac (24 bits).")] = "wav",
     offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Hear a run's samples in the deck, export them, or tell everything about one as JSON."""
+    _refuse_what_would_be_ignored(item, step, wanted, export is not None, as_json)
+    if kind not in ("wav", "flac"):
+        raise UsageError(f"--format is wav or flac, not {plain(kind, 20)!r}.")
     view = look(run, offline)
     if export is None and not as_json:
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -86,22 +99,56 @@ def listen(
                 "listening needs a terminal: use --export DIR for the sound, --json or `wavedeck samples` for the rest."
             )
         if item is not None:
-            _open(view, set_name)  # a set that is not there is said before the deck opens
+            open_set(view, set_name)  # a set that is not there is said before the deck opens
         from .opening import open_deck
 
         open_deck(listen=(view.id, set_name, item))
         return
     if export is not None:
-        _export(view, set_name, item, step, wanted, export, kind, as_json)
+        _export(view, set_name, item, step, wanted, export, kind, as_json, offline)
         return
-    found = _open(view, set_name)
     if item is None:
-        print_json(_sets_json(view))
+        open_set(view, set_name)
+        print_json(sets_json(view))
         return
-    one = _item(found, item, step)
-    history = [found.item(row) for row in found.history(one.id)]
-    more = {"problem": found.problem(one), "steps": [other.step for other in history]}
-    print_json(item_json(one) | more)
+    with contextlib.ExitStack() as stack:
+        try:
+            opener, asked = (None, not view.is_copy) if offline else (stack.enter_context(opener_of(view)), True)
+        except HostUnreachable:
+            opener, asked = None, False
+        found = open_set(view, set_name, opener)
+        one = find_item(view, found, item, step)
+        history = [found.item(row) for row in found.history(one.id)]
+        places = {name: found.attachment_place(one, name) for name in one.attachments}
+        unasked = " ".join([*one.problems, f"Its sound was not looked at: {view.host} was not asked."])
+        problem = found.problem(one) if asked else unasked
+        found.close()
+    steps = [other.step for other in history]
+    print_json(item_json(one) | {"problem": problem, "steps": steps, "attachment_places": places})
+
+
+def _refuse_what_would_be_ignored(item: str | None, step: int | None, wanted: str, export: bool, as_json: bool) -> None:
+    """Options that this way of listening has no use for.
+
+    Raises
+    ------
+    UsageError: one is given.
+    """
+    if export:
+        if item is not None and wanted:
+            raise UsageError("an ID names one item: leave --filter out, or the ID.")
+        return
+    if wanted:
+        how = (
+            "`wavedeck samples RUN --filter … --json` lists what fits"
+            if as_json
+            else "in the deck, press / and type it"
+        )
+        raise UsageError(f"--filter is for --export and for `wavedeck samples`: {how}.")
+    if step is not None and not as_json:
+        raise UsageError("--step is for --export and --json: in the deck, press s for the steps of an item.")
+    if step is not None and item is None:
+        raise UsageError("--step needs an ID, or --export: without one, --json lists the sets of the run.")
 
 
 def evaluate(
@@ -113,7 +160,6 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Judge a checkpoint of a recipe's run: its evaluate stage, as an attempt of its own."""
-    from ...engine.checkpoints import read_checkpoints
     from ...engine.planning import choose_checkpoint, plan_evaluation
     from ...engine.recipe import load_recipe
     from ...engine.state import RunState
@@ -132,8 +178,8 @@ def evaluate(
     stage = next((stage.name for stage in recipe.stages if stage.name == "evaluate"), None)
     if stage is None:
         raise UsageError(f"the recipe {recipe.name} has no evaluate stage.")
-    line = choose_checkpoint(read_checkpoints(directory.checkpoint_manifest), checkpoint, manifest.headline)
-    plan = partial(plan_evaluation, stage=stage, checkpoint=line.name)
+    line = choose_checkpoint(view.checkpoints, checkpoint, manifest.headline)
+    plan = partial(plan_evaluation, stage=stage, checkpoint=line.name, after=str(view.state))
     with at(runs.home, view.host) as place:
         result = place.do(lambda host: operations.resume(runs.home, host, directory, plan=plan))
         say(f"{view.id}: attempt {result.attempt} evaluates {line.name}.")
@@ -145,46 +191,6 @@ def evaluate(
         watch_run(place, directory.id, as_json)
 
 
-def _open(view: RunView, set_name: str | None, opener: Any = None) -> SampleSet:
-    """The set that is meant, read whole.
-
-    Raises
-    ------
-    UsageError: the run has no such set, or none at all.
-    """
-    from ...engine.errors import suggestion
-    from ...engine.samples import SampleSet, sample_sets
-
-    sets = sample_sets(Path(view.dir))
-    if not sets:
-        raise UsageError(f"{view.id} has no samples: they appear when it evaluates, or with wavedeck.log_sample.")
-    name = set_name or ("val" if "val" in sets else sets[0])
-    if name not in sets:
-        hint = suggestion(name, sets) or f" It has {', '.join(sets)}."
-        raise UsageError(f"{view.id} has no set {name!r}.{hint}")
-    return SampleSet(Path(view.dir), name, opener).load()
-
-
-def _listing(view: RunView, found: SampleSet, sort: str | None, wanted: str) -> Listing:
-    from ...engine.samples.notes import SampleNotes
-    from ..listen.listing import Wanted, arrange
-
-    headline = view.manifest.headline.metric if view.manifest and view.manifest.headline else None
-    notes = SampleNotes(found.run_dir).columns(found.items, found.name)
-    listing = arrange(found.items, Wanted(filter=wanted, sort=sort), notes, headline)
-    if listing.problem:
-        raise UsageError(listing.problem)
-    return listing
-
-
-def _item(found: SampleSet, id: str, step: int | None) -> SampleItem:
-    one = found.find(id, step)
-    if one is None:
-        at_step = "" if step is None else f" at step {step}"
-        raise UsageError(f"the set {found.name} has no item {id!r}{at_step}: `wavedeck samples` lists them.")
-    return one
-
-
 def _export(
     view: RunView,
     set_name: str | None,
@@ -194,83 +200,56 @@ def _export(
     directory: Path,
     kind: str,
     as_json: bool,
+    offline: bool,
 ) -> None:
     from ...engine.samples.export import export_set
     from ...engine.samples.notes import SampleNotes
 
-    with _opener(view) as opener:
-        found = _open(view, set_name, opener)
+    with contextlib.nullcontext() if offline else opener_of(view) as opener:
+        found = open_set(view, set_name, opener)
         if item is not None:
-            rows = [_item(found, item, step).row]
+            rows = [find_item(view, found, item, step).row]
         else:
             at_step = "" if step is None else f" step={step}"
-            rows = _listing(view, found, None, f"{wanted}{at_step}".strip()).rows.tolist()
-        report = export_set(found, rows, directory, kind=kind, notes=SampleNotes(found.run_dir))
+            rows = listing_of(view, found, None, f"{wanted}{at_step}".strip()).rows.tolist()
+            if not rows:
+                raise WavedeckError(
+                    f"nothing to export: no item of {found.name} fits {f'{wanted}{at_step}'.strip()!r}."
+                )
+        report = export_set(
+            found,
+            rows,
+            directory,
+            kind=kind,
+            notes=SampleNotes(found.run_dir),
+            progress=_progress() if len(rows) > 1 else None,
+            attachments=item is not None,
+        )
         found.close()
     for problem in report.problems:
         say(problem)
     if as_json:
         files = [{"path": str(file.path), "frames": file.frames} for file in report.files]
-        print_json({"table": str(report.table), "files": files, "problems": list(report.problems)})
+        attached = [str(path) for path in report.attachments]
+        told = {"table": str(report.table), "files": files, "attachments": attached}
+        print_json(told | {"problems": list(report.problems), "empty": list(report.empty)})
     else:
         print(report.table)
-        say(f"{len(report.files):,} files of {len(rows):,} items in {directory}.")
+        attached_words = f" and {len(report.attachments):,} attachments" if report.attachments else ""
+        say(f"{len(report.files):,} files{attached_words} of {len(rows):,} items in {directory}.")
+    if report.empty:
+        some = ", ".join(report.empty[:3]) + (", …" if len(report.empty) > 3 else "")
+        raise WavedeckError(f"of {len(report.empty):,} of {len(rows):,} items nothing could be exported: {some}.")
 
 
-@contextlib.contextmanager
-def _opener(view: RunView) -> Iterator[Any]:
-    """How sample files are opened: those of another host are fetched from there by ranges."""
-    if not view.is_copy:
-        yield None
-        return
-    from ...remote.far_samples import sample_opener
+def _progress() -> Callable[[int, int], None]:
+    """Says now and then how far an export is; ctrl+c ends it between two files, with a table of what is there."""
+    told = time.monotonic()
 
-    home = Home.default()
-    with at(home, view.host) as place:
-        yield sample_opener(home, RunDir(Path(view.dir)), place.thread) if place.thread is not None else None
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        if done < total and time.monotonic() - told > PROGRESS_S:
+            told = time.monotonic()
+            say(f"{done:,} of {total:,} items")
 
-
-def _sets_json(view: RunView) -> dict[str, Any]:
-    from ...engine.samples import NO_STEP, SampleSet, sample_sets
-
-    found = [SampleSet(Path(view.dir), name).load() for name in sample_sets(Path(view.dir))]
-    return {
-        "run": view.id,
-        "sets": [
-            {
-                "set": one.name,
-                "items": int(one.items.newest().sum()),
-                "steps": [int(step) for step in one.items.all_steps() if step != NO_STEP],
-                "metrics": list(one.items.metrics),
-            }
-            for one in found
-        ],
-    }
-
-
-def item_json(item: SampleItem) -> dict[str, Any]:
-    """An item as the verbs print it; keys are only ever added."""
-    from ...engine.events import json_number
-
-    return {
-        "id": item.id,
-        "set": item.set,
-        "step": item.step,
-        "epoch": item.epoch,
-        "metrics": {name: json_number(value) for name, value in item.metrics.items()},
-        "text": dict(item.text),
-        "tags": list(item.tags),
-        "label": item.label,
-        "predicted": item.predicted,
-        "probabilities": {name: json_number(value) for name, value in item.probabilities.items()},
-        "parameters": {
-            name: {"target": json_number(sides.target), "predicted": json_number(sides.predicted)}
-            for name, sides in item.parameters.items()
-        },
-        "tracks": {
-            name: {"rate": place.rate, "channels": place.channels, "frames": place.frames, "seconds": place.seconds}
-            for name, place in item.tracks.items()
-        },
-        "attachments": dict(item.attachments),
-        "problems": list(item.problems),
-    }
+    return progress

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from ...remote.provision.there import Progress
 
 POLL_S = 0.25
+NOT_INSTALLED = "No module named 'wavedeck'"
+HOW_TO_INSTALL = (
+    "The program's own Python has no Wavedeck, which `log` and `log_sample` need: `pip install wavedeck` in the "
+    "environment it runs in (docs/samples.md)."
+)
 
 
 def watch(runs: Catalog, run: RunDir, tell: Callable[[], None] = lambda: None) -> RunView:
@@ -46,10 +51,14 @@ def watch(runs: Catalog, run: RunDir, tell: Callable[[], None] = lambda: None) -
     if live:
         print(file=sys.stderr)
     end = describe_end(view.exit)
-    if view.state is not RunState.FINISHED:
+    if view.evaluated:
+        print(f"{view.id} is evaluated; its training is {view.state}.", file=sys.stderr)
+    elif view.state is not RunState.FINISHED:
         print(f"{view.id} {view.state}{f': {fmt.plain(end)}' if end else ''}", file=sys.stderr)
         for line in (view.exit.tail if view.exit else [])[-8:]:
             print(f"  {fmt.plain(line)}", file=sys.stderr)
+        if any(NOT_INSTALLED in line for line in (view.exit.tail if view.exit else [])):
+            print(HOW_TO_INSTALL, file=sys.stderr)
     return view
 
 
@@ -87,7 +96,8 @@ class Narration:
     """How far a launch on another host has come: one line rewritten on a terminal, a line for each change elsewhere."""
 
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
+        self.live = sys.stderr.isatty()
+        """Whether one line is rewritten."""
         self._told = ""
         self._shown = 0.0
 
@@ -96,7 +106,7 @@ class Narration:
         share = (
             f" {fmt.percent(progress.done / progress.total)}" if progress.done is not None and progress.total else ""
         )
-        if self._live:
+        if self.live:
             now = time.monotonic()
             if progress.text != self._told or now - self._shown > 0.1:
                 self._told, self._shown = progress.text, now
@@ -107,6 +117,6 @@ class Narration:
 
     def close(self) -> None:
         """Leave the line to others."""
-        if self._live and self._told:
+        if self.live and self._told:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

@@ -14,7 +14,19 @@ import typer
 
 from ... import __version__
 from ...engine.errors import ExitCode, WavedeckError
-from . import control, hosts, launching, listening, machines, reading, sessions
+from . import (
+    babysitting,
+    backing,
+    checkpoints,
+    control,
+    hosts,
+    launching,
+    listening,
+    machines,
+    reading,
+    safety,
+    sessions,
+)
 from .opening import open_deck
 
 app = typer.Typer(
@@ -25,7 +37,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for module in (launching, reading, listening, control, hosts, machines, sessions):
+for module in (
+    launching,
+    reading,
+    listening,
+    control,
+    backing,
+    checkpoints,
+    safety,
+    babysitting,
+    hosts,
+    machines,
+    sessions,
+):
     module.register(app)
 
 

@@ -142,7 +142,7 @@ def at(home: Home, name: str) -> Iterator[Place]:
     if name == LOCAL:
         yield Place(home)
         return
-    place = _reach(home, [name])
+    place = reach(home, [name])
     place.name = name
     try:
         assert place.thread is not None
@@ -167,7 +167,7 @@ def near(home: Home, names: Iterable[str], *, run: RunDir | None = None) -> Iter
     if not wanted:
         yield Place(home)
         return
-    place = _reach(home, wanted)
+    place = reach(home, wanted)
     try:
         assert place.thread is not None
         deadline = time.monotonic() + LOOK_S
@@ -184,7 +184,13 @@ def near(home: Home, names: Iterable[str], *, run: RunDir | None = None) -> Iter
         place.close()
 
 
-def _reach(home: Home, names: Iterable[str]) -> Place:
+def reach(home: Home, names: Iterable[str]) -> Place:
+    """Links to hosts, begun and not waited for; close it.
+
+    Raises
+    ------
+    UsageError: there is no such host.
+    """
     from ...remote.fleet import Fleet, FleetThread
     from .questions import TerminalAsker
 

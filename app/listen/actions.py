@@ -1,14 +1,15 @@
-"""What the keys of the Listen screen do. A mixin, so that the screen itself is only wiring."""
+"""What the keys of the Listen screen do besides playing. A mixin, so that the screen itself is only wiring."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textual.content import Content
 from textual.widgets import Input
 
-from ...engine.errors import WavedeckError
 from ...engine.format import plain
 from ...engine.names import tail
 from ...engine.rundir import RunDir
@@ -18,137 +19,35 @@ from ...widgets.sample_table import SampleTable
 from ...widgets.time_axis import time_label
 from ...widgets.track_stack import TrackStack
 from ..deck import deck_of
-from ..screens.pick_run import PickRun
-from .background import ListenBackground
+from .compare_ask import CompareAsk
 from .details import Details
 from .export_ask import ExportAsk, ExportWish
-from .keys import IN_A_TEST
-from .listing import GROUPINGS, Listing, Wanted, following, sort_keys
-from .voices import Voice
+from .keys import IN_A_TEST, WITH_AN_ITEM
+from .list_part import ListPart
+from .listing import GROUPINGS, filter_problem, following, sort_keys
+from .voices import Difference, Voice
 
 if TYPE_CHECKING:
-    from .session import Other, Session
+    from .session import Other
 
 PLACEHOLDERS = {
     "filter": "wer>0.3 label:flam* tag:hard text~word, empty shows all",
     "note": "a note on this item, empty takes it back",
 }
-SEEK_S, SEEK_PART = 1.0, 0.05
 FOLDER = "wavedeck-export"
+CALM_S = 0.3
+"""An escape that comes sooner after the one before does not leave the screen."""
 
 
-class ListenActions(ListenBackground):
-    """Playing, comparing, testing, listing, noting and exporting."""
+class ListenActions(ListPart):
+    """Choosing items, runs and steps, listing, noting and exporting."""
 
-    sets: tuple[str, ...]
-    listing: Listing
-    wanted: Wanted
     _asks = "filter"
-    _rates = False
 
     if TYPE_CHECKING:
 
-        def show_list(self) -> None: ...
-        def show_item(self, row: int | None, *, keep: bool = False) -> None: ...
         def show_voices(self) -> None: ...
-        def show_tracks(self) -> None: ...
-        def show_facts(self) -> None: ...
         def open_set(self, name: str) -> None: ...
-        def _tick(self) -> None: ...
-
-    _session: Session | None = None
-
-    # --- playing
-
-    def action_play(self) -> None:
-        """Play or pause."""
-        self.session.toggle_play()
-        self._tick()
-
-    def action_seek(self, steps: int) -> None:
-        """By a second, or by a twentieth of a short clip."""
-        state = self.session.state
-        self.session.player.seek(state.position_s + steps * min(SEEK_S, SEEK_PART * state.duration_s))
-        self._tick()
-
-    def action_loop_start(self) -> None:
-        """The loop begins here."""
-        self.session.set_loop(start=self.session.state.position_s)
-        self._tick()
-
-    def action_loop_end(self) -> None:
-        """The loop ends here."""
-        self.session.set_loop(end=self.session.state.position_s)
-        self._tick()
-
-    def action_no_loop(self) -> None:
-        """Play on to the end."""
-        self.session.player.loop(None)
-        self._tick()
-
-    def action_gain(self, steps: int) -> None:
-        """Louder or softer."""
-        self.session.change_gain(steps)
-        self._tick()
-
-    def action_match(self) -> None:
-        """Level matching on or off."""
-        self.session.toggle_match()
-        self.show_tracks()
-
-    async def action_stack(self, action: str) -> None:
-        """What the tracks can do, from wherever the keys go."""
-        await self.query_one(TrackStack).run_action(action)
-
-    # --- which track
-
-    def hear(self, place: int) -> None:
-        """Switch at the same playhead."""
-        if self.session.blind is None and self.session.hear(place):
-            self.query_one(TrackStack).audible = place
-            self._tick()
-
-    def action_letter(self, letter: str) -> None:
-        """The first or the second track; A or B of a blind test."""
-        if self.session.blind is not None:
-            self.session.hear_blind(letter)
-            self.show_tracks()
-        else:
-            self.hear("ab".index(letter))
-
-    def action_digit(self, digit: int) -> None:
-        """A rating that was asked for, or a track; 0 is the whole clip."""
-        if self._rates:
-            self._rates = False
-            self._do(lambda: self.session.rate(digit))
-        elif digit == 0:
-            self.query_one(TrackStack).action_reset()
-        else:
-            self.hear(digit - 1)
-
-    def action_null(self) -> None:
-        """The difference, or what was heard before."""
-        if self.session.blind is not None:  # hidden, the key would be the app's and launch something
-            self.tell("esc ends the blind test first")
-            return
-        self._told(self.session.null_test())
-        self.show_tracks()
-        if self.session.nulling:
-            self.read_tracks()
-
-    def action_blind(self) -> None:
-        """Begin a blind test; in one, hear X."""
-        if self.session.blind is not None:
-            self.session.hear_blind("x")
-        else:
-            self._told(self.session.begin_blind())
-        self.show_tracks()
-        self.refresh_bindings()
-
-    def action_answer(self, says_second: bool) -> None:
-        """X is A, or B."""
-        self.session.answer(says_second)
-        self.show_tracks()
 
     # --- which item
 
@@ -181,14 +80,18 @@ class ListenActions(ListenBackground):
         if not views:
             self.tell("No other run has samples to compare with.")
             return
+        if self.session.item is None:
+            self.tell("choose an item first: the same one of another run is heard beside it")
+            return
 
         def chosen(run_id: str | None) -> None:
             if run_id is not None:
                 self._open_other(run_id)
 
-        self.app.push_screen(PickRun(views), chosen)
+        self.app.push_screen(CompareAsk(views, self.session.samples.name, self.session.item), chosen)
 
     def _compare(self, other: Other) -> None:
+        self.end_test()
         self._told(self.session.compare(other))
         self.show_voices()
 
@@ -240,37 +143,50 @@ class ListenActions(ListenBackground):
         line = self.query_one("#line", Input)
         self._asks = what
         line.border_title, line.placeholder = what, PLACEHOLDERS[what]
+        self._say_wrong("")
         line.add_class("shown")
+        self.add_class("asking")
         with line.prevent(Input.Changed):
             line.value = value
         line.cursor_position = len(value)
         line.focus()
 
     def line_typed(self, text: str) -> None:
-        """A filter works while it is typed."""
+        """A filter works while it is typed; one that means nothing (yet) says why, and the list stays as it is."""
         if self._asks == "filter":
-            self.wanted = replace(self.wanted, filter=text)
-            self.show_list()
+            problem = filter_problem(self.listing.columns, text, self.listing.notes) or ""
+            self._say_wrong(problem)
+            if not problem:
+                self.wanted = replace(self.wanted, filter=text)
+                self.show_list()
 
     def line_given(self, text: str) -> None:
-        """Enter: a note is written, a filter stays."""
+        """Enter: a note is written, a filter stays; one that means nothing can be mended."""
+        if self._asks == "filter" and self.query_one("#line").has_class("wrong"):
+            return
         self._close_line()
         if self._asks == "note":
             self._do(lambda: self.session.write_note(text))
 
+    def _say_wrong(self, problem: str) -> None:
+        """What is wrong with what is typed, beside it."""
+        line = self.query_one("#line", Input)
+        line.set_class(bool(problem), "wrong")
+        line.border_subtitle = Content(f"✗ {plain(problem, 200)}" if problem else "")
+
     def _close_line(self) -> None:
         self.query_one("#line", Input).remove_class("shown")
+        self.remove_class("asking")
+        self._calm()
         self.query_one(SampleTable).focus()
 
-    def _do(self, change: object) -> None:
-        """Rate or note; what fails is said."""
-        try:
-            change()  # type: ignore[operator]
-        except WavedeckError as error:
-            self.tell(str(error), "error")
-        self.show_facts()
-
     # --- pages and focus
+
+    def action_files(self) -> None:
+        """The page with the attached files, and what is text in them."""
+        self.remove_class("bare")
+        if not self.query_one(Details).turn_to("attached"):
+            self.tell("No file is attached to this item.")
 
     def action_page(self, pages: int) -> None:
         """The next page."""
@@ -293,16 +209,17 @@ class ListenActions(ListenBackground):
         self.refresh_bindings()
 
     def action_back(self) -> None:
-        """Out of the innermost thing first: a test, the other steps, a cell, a filter; then out of the screen."""
-        line = self.query_one("#line", Input)
+        """Out of the innermost thing first: a test, the other steps, a cell, a filter; then out of the screen, unless
+        that escape comes so soon after the last one that it was not meant for the screen."""
+        line, closed_at = self.query_one("#line", Input), self._closed_at
+        self._calm()
         if self._rates:
             self._rates = False
         elif line.has_class("shown"):
             self._close_line()
         elif self.session.blind is not None:
-            self.tell(f"blind test: {self.session.end_blind()}")
+            self.end_test(stay=True)
             self.show_tracks()
-            self.refresh_bindings()
         elif self.session.nulling:
             self.action_null()
         elif self.session.across is not None:
@@ -310,7 +227,7 @@ class ListenActions(ListenBackground):
         elif self.wanted.cell is not None or self.wanted.filter:
             self.wanted = replace(self.wanted, cell=None, filter="")
             self.show_list()
-        else:
+        elif time.monotonic() - closed_at > CALM_S:
             self.app.pop_screen()
 
     # --- export
@@ -322,31 +239,29 @@ class ListenActions(ListenBackground):
         loop = session.state.loop
         region = f"{time_label(loop[0], 0.01)}–{time_label(loop[1], 0.01)}" if loop is not None else ""
         item = plain(session.item.id, 10) if session.item is not None else ""
+        files = ", ".join(plain(name, 24) for name in session.item.attachments) if session.item is not None else ""
         track = plain(voice.title, 40) if voice is not None else ""
         folder = Path.home() / FOLDER / tail(self.run_id)
 
         def wished(wish: ExportWish | None) -> None:
             if wish is not None:
-                rows = [session.item.row] if wish.what == "item" and session.item else self.listing.rows.tolist()
+                alone = session.item is not None and wish.what in ("item", "files")
+                rows = [session.item.row] if alone and session.item else self.listing.rows.tolist()
                 self._export(wish, voice, loop, rows)
 
-        self.app.push_screen(ExportAsk(folder, track, region, item, len(self.listing)), wished)
+        self.app.push_screen(ExportAsk(folder, track, region, item, len(self.listing), plain(files, 50)), wished)
 
-    def _heard_voice(self) -> Voice | None:
+    def _heard_voice(self) -> Voice | Difference | None:
         session = self.session
-        return session.voices[session.heard] if session.heard < len(session.voices) else None
-
-    def _told(self, sentence: str | None) -> None:
-        if sentence is not None:
-            self.tell(sentence, "warning")
+        return session.voices[session.heard] if session.heard < len(session.voices) else session.difference
 
     # --- which keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Hide what makes no sense now, and leave keys to a line of input or a matrix that has them."""
-        if isinstance(self.focused, Input) and action in ("play", "seek", "gain", "group", "page"):
+        """Hide what makes no sense now, and leave keys to the part of the screen that the keys go to."""
+        if self._has_its_own(action):
             return False
-        if isinstance(self.focused, ConfusionMatrix) and action == "seek":
+        if self._result is not None or (self.empty and action in WITH_AN_ITEM):
             return False
         session = self._session
         blind = session is not None and session.blind is not None
@@ -354,6 +269,14 @@ class ListenActions(ListenBackground):
             return blind
         return not (blind and action in IN_A_TEST)
 
-    def tell(self, text: str, severity: str = "information") -> None:
-        """A sentence in a corner."""
-        self.app.notify(plain(text, 600), severity=severity, markup=False)  # type: ignore[arg-type]
+    def _has_its_own(self, action: str) -> bool:
+        """Whether the focused part has another use for the key: priority keys of the screen would shadow it."""
+        focused = self.focused
+        if isinstance(focused, Input):
+            return action in ("play", "seek", "gain", "group", "page")
+        if isinstance(focused, ConfusionMatrix):
+            return action in ("seek", "group")
+        if isinstance(focused, TrackStack):
+            return action == "gain"
+        # On the header of a group, left and right fold it; on an item they move the playhead.
+        return isinstance(focused, SampleTable) and focused.on_header and action == "seek"

@@ -1,22 +1,31 @@
-"""The threads of the Listen screen: they read sound and other runs, and write exports. None fails without a word."""
+"""The threads of the Listen screen: they read sound and other runs, and write exports. None fails without a word.
+
+They are daemons: Textual's own (`thread=True`) are an executor's, which Python waits for when it ends, so that quitting
+would last as long as an export or a link that hangs. What must not be cut off half way is written under another name.
+"""
 
 from __future__ import annotations
 
+import contextvars
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from textual import work
 from textual.worker import get_current_worker
 
 from ...engine.names import tail
+from ...engine.rundir import RunDir
 from ...engine.samples import OpenFile
+from ...remote.daemon import in_daemon_thread
 from ...widgets.time_axis import TimeWindow
 from ...widgets.track_stack import TrackStack
 from ...widgets.track_view import TrackView
 from ..deck import deck_of
 from .export_ask import ExportWish
 from .reading import ViewCache
-from .voices import Voice
+from .voices import Difference, Voice
 from .work import Showing, export, open_other, read_closer, read_showing
 
 if TYPE_CHECKING:
@@ -27,6 +36,16 @@ if TYPE_CHECKING:
     Base = Screen[None]
 else:
     Base = object
+
+
+T = TypeVar("T")
+PROGRESS_S = 3.0
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """What `work()` gives, done in a daemon thread that knows the app; its failures are raised here."""
+    context = contextvars.copy_context()
+    return await in_daemon_thread(lambda: context.run(work), "wavedeck-listen")
 
 
 class ListenBackground(Base):
@@ -47,54 +66,66 @@ class ListenBackground(Base):
         deck = deck_of(self)
 
         def opened(path: Path) -> BinaryIO | Path:
-            view = next((view for view in deck.views if view.id == run_id), None)
-            fetches = deck.fleet.sample_opener(view) if view is not None and not path.exists() else None
+            fetches = None if path.exists() else deck.fleet.sample_opener(RunDir(deck.home.runs / run_id))
             return path if fetches is None else fetches(path)
 
         return opened
 
-    @work(thread=True, exclusive=True, group="other", name="opening the other run", exit_on_error=False)
-    def _open_other(self, run_id: str) -> None:
-        path = deck_of(self).home.runs / run_id
-        other = open_other(path, self.session.samples.name, tail(run_id), self.opener(run_id))
-        self.app.call_from_thread(self._compare, other)
+    @work(exclusive=True, group="other", name="opening the other run", exit_on_error=False)
+    async def _open_other(self, run_id: str) -> None:
+        path, set_name, opener = deck_of(self).home.runs / run_id, self.session.samples.name, self.opener(run_id)
+        self._compare(await in_thread(lambda: open_other(path, set_name, tail(run_id), opener)))
 
-    @work(thread=True, group="export", name="the export", exit_on_error=False)
-    def _export(self, wish: ExportWish, voice: Voice | None, loop: tuple[float, float] | None, rows: list[int]) -> None:
-        said = export(wish, self.session.samples, voice, loop, rows, self.session.notes)
-        self.app.call_from_thread(self.tell, said)
+    @work(group="export", name="the export", exit_on_error=False)
+    async def _export(
+        self, wish: ExportWish, voice: Voice | Difference | None, loop: tuple[float, float] | None, rows: list[int]
+    ) -> None:
+        session, worker, told = self.session, get_current_worker(), time.monotonic()
+
+        def progress(done: int, total: int) -> None:
+            nonlocal told
+            if done < total and time.monotonic() - told > PROGRESS_S:
+                told = time.monotonic()
+                self.call_later(self.tell, f"export: {done:,} of {total:,} items")
+
+        self.tell(
+            await in_thread(
+                lambda: export(
+                    wish, session.samples, voice, loop, rows, session.notes, progress, lambda: worker.is_cancelled
+                )
+            )
+        )
 
     def read_tracks(self) -> None:
         """Read what is loaded, for the picture."""
         session = self.session
         difference = session.difference if session.nulling else None
-        columns = self.query_one(TrackStack).size.width
+        stack = self.query_one(TrackStack)
+        columns = stack.size.width * stack.fineness
         self._read(
             Showing(session.generation, session.item, session.voices, session.heard, difference, columns), self._cache
         )
 
-    @work(thread=True, exclusive=True, group="tracks", name="reading the sound", exit_on_error=False)
-    def _read(self, showing: Showing, cache: ViewCache) -> None:
+    @work(exclusive=True, group="tracks", name="reading the sound", exit_on_error=False)
+    async def _read(self, showing: Showing, cache: ViewCache) -> None:
         worker = get_current_worker()
-        read_showing(showing, cache, lambda: worker.is_cancelled, self.post_message)
+        await in_thread(lambda: read_showing(showing, cache, lambda: worker.is_cancelled, self.post_message))
 
     def read_closer(self) -> None:
         """Read the visible part in detail."""
         stack = self.query_one(TrackStack)
-        self._closer(self.session.generation, stack.view, stack.columns)
+        self._closer(self.session.generation, stack.view, stack.columns * stack.fineness)
 
-    @work(thread=True, exclusive=True, group="closer", name="reading the detail", exit_on_error=False)
-    def _closer(self, generation: int, window: TimeWindow, columns: int) -> None:
-        session, worker = self.session, get_current_worker()
+    @work(exclusive=True, group="closer", name="reading the detail", exit_on_error=False)
+    async def _closer(self, generation: int, window: TimeWindow, columns: int) -> None:
+        session = self.session
         reads = [voice.read for voice in session.voices]
         views = list(session.views)
         if session.nulling and session.difference is not None and session.difference_view is not None:
             reads.append(session.difference.read)
             views.append(session.difference_view)
-        closer = read_closer(views, reads, window, columns)
-        if not worker.is_cancelled:
-            self.app.call_from_thread(self._closer_read, generation, closer)
+        self._closer_read(generation, await in_thread(lambda: read_closer(views, reads, window, columns)))
 
     def _closer_read(self, generation: int, views: list[TrackView]) -> None:
-        if self.session.saw(generation, views):
+        if self.session.saw_closer(generation, views):
             self.query_one(TrackStack).tracks = self.session.shown

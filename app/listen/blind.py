@@ -17,6 +17,27 @@ def toss() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class BlindResult:
+    """What came out of a test: of `trials` answers about the pair of tracks (untrusted names) so many were `right`."""
+
+    pair: tuple[str, str]
+    trials: int
+    right: int
+    p: float
+
+    @property
+    def tally(self) -> str:
+        """`3 of 4 right, p = 0.313 by guessing`, and what that means."""
+        return tally_words(self.right, self.trials, self.p)
+
+
+def tally_words(right: int, trials: int, p: float) -> str:
+    """`3 of 4 right, p = 0.313 by guessing`; that a difference is heard is said after five answers at the least."""
+    said = f"{right} of {trials} right, p = {p:.3f} by guessing"
+    return f"{said}: the difference is heard" if p < CONVINCING_P and trials >= 5 else said
+
+
+@dataclass(frozen=True, slots=True)
 class BlindTest:
     """A test between two voices, by their indices.
 
@@ -72,9 +93,4 @@ class BlindTest:
     @property
     def tally(self) -> str:
         """`3 of 4 right, p = 0.31`, and what that means."""
-        if not self.trials:
-            return "no answer yet"
-        said = f"{self.correct} of {self.trials} right, p = {self.p:.3f} by guessing"
-        if self.p < CONVINCING_P and self.trials >= 5:
-            return f"{said}: the difference is heard"
-        return said
+        return tally_words(self.correct, self.trials, self.p) if self.trials else "no answer yet"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -16,15 +17,24 @@ from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Static
 
 from ...engine import format as fmt
-from ...engine.samples import SampleColumns, SampleItem
-from ...engine.samples.notes import Note
+from ...engine.samples import SampleColumns, SampleItem, SampleSet
+from ...engine.samples.notes import BlindNote, Note
 from ...widgets.class_bars import ClassBars, ClassScores
 from ...widgets.confusion_matrix import Confusion, ConfusionMatrix
 from ...widgets.palette import BOLD, Palette
 from ...widgets.parameter_table import ParameterTable
 from ...widgets.text_diff import TextDiff, TextPair
+from .attached import AttachedPage
+from .blind import tally_words
 
-PAGES = {"text": "Text", "classes": "Classes", "confusion": "Confusion", "parameters": "Parameters", "facts": "Facts"}
+PAGES = {
+    "text": "Text",
+    "classes": "Classes",
+    "confusion": "Confusion",
+    "parameters": "Parameters",
+    "attached": "Files",
+    "facts": "Facts",
+}
 SAID = ("prediction", "predicted", "hypothesis", "output", "transcript")
 MEANT = ("target", "reference", "label", "truth", "text")
 MOST_CLASSES = 500
@@ -98,20 +108,36 @@ class Details(Vertical):
             yield ClassBars(id="page-classes")
             yield ConfusionMatrix(id="page-confusion")
             yield ParameterTable(id="page-parameters")
+            yield AttachedPage(id="page-attached")
             with VerticalScroll(id="page-facts"):
                 yield Static("", markup=False)
 
-    def show(self, item: SampleItem | None, note: Note, wrong: str, has_classes: bool) -> None:
+    def show(
+        self,
+        item: SampleItem | None,
+        note: Note,
+        wrong: str,
+        has_classes: bool,
+        samples: SampleSet | None = None,
+        tests: Sequence[BlindNote] = (),
+        other: tuple[str, SampleItem] | None = None,
+        words: str = "",
+    ) -> None:
         """Take another item.
 
         Parameters
         ----------
+        samples: where the item's attached files are.
         wrong: what is wrong with the item, in sentences, or nothing.
         has_classes: the set has labels and predictions.
+        tests: blind tests of the item.
+        other: the same item of the run that is compared with, and that run's name.
+        words: in place of facts where there is no item.
         """
-        self.query_one("#page-facts > Static", Static).update(facts_text(item, note, wrong, Palette.of(self.app)))
+        facts = facts_text(item, note, wrong, Palette.of(self.app), tests, other, words)
+        self.query_one("#page-facts > Static", Static).update(facts)
         pages = []
-        pair = pair_of(item.text) if item is not None else None
+        pair = pair_of(item.text, other) if item is not None else None
         self.query_one(TextDiff).pair = pair
         if pair is not None:
             pages.append("text")
@@ -126,6 +152,9 @@ class Details(Vertical):
         self.query_one(ParameterTable).show_parameters(item.parameters if item is not None else {})
         if item is not None and item.parameters:
             pages.append("parameters")
+        self.query_one(AttachedPage).show(samples, item)
+        if item is not None and item.attachments and samples is not None:
+            pages.append("attached")
         self.pages = (*pages, "facts")
         wanted = self._chosen if self._chosen in self.pages else self.pages[0]
         self.page = "facts" if wrong and self._chosen is None else wanted
@@ -139,6 +168,12 @@ class Details(Vertical):
         """To the next page, or the one before."""
         at = self.pages.index(self.page) if self.page in self.pages else 0
         self._chosen = self.page = self.pages[(at + pages) % len(self.pages)]
+
+    def turn_to(self, page: str) -> bool:
+        """To a page, and to it again for other items; False when there is nothing on it."""
+        if page in self.pages:
+            self._chosen = self.page = page
+        return page in self.pages
 
     @property
     def front(self) -> Widget:
@@ -158,13 +193,18 @@ class Details(Vertical):
         self._chosen = self.page = message.page
 
 
-def pair_of(text: Mapping[str, str]) -> TextPair | None:
-    """What was meant and what was said, by their names; None where they do not tell: two texts need not be a pair."""
+def pair_of(text: Mapping[str, str], other: tuple[str, SampleItem] | None = None) -> TextPair | None:
+    """What was meant and what was said, by their names, and what another run said; None where they do not tell: two
+    texts need not be a pair."""
     meant = next((name for name in MEANT if name in text), None)
     said = next((name for name in SAID if name in text), None)
     if meant is None or said is None:
         return None
-    return TextPair(text[meant], text[said], (meant, said))
+    beside = None
+    if other is not None:
+        theirs = next((other[1].text[name] for name in SAID if name in other[1].text), None)
+        beside = None if theirs is None else (other[0], theirs)
+    return TextPair(text[meant], text[said], (meant, said), beside)
 
 
 def confusion_of(columns: SampleColumns) -> Confusion | None:
@@ -189,11 +229,19 @@ def has_classes(columns: SampleColumns) -> bool:
     return bool(len(columns)) and bool(((columns.label_codes >= 0) & (columns.predicted_codes >= 0)).any())
 
 
-def facts_text(item: SampleItem | None, note: Note, wrong: str, palette: Palette) -> Text:
-    """Everything that has no page of its own: what is wrong, note, metrics, texts, tags, attachments."""
+def facts_text(
+    item: SampleItem | None,
+    note: Note,
+    wrong: str,
+    palette: Palette,
+    tests: Sequence[BlindNote] = (),
+    other: tuple[str, SampleItem] | None = None,
+    words: str = "",
+) -> Text:
+    """Everything that has no page of its own: what is wrong, note, blind tests, metrics, texts, tags, attachments."""
     text = Text()
     if item is None:
-        return text.append("no item is chosen", palette.muted)
+        return text.append(words or "no item is chosen", palette.muted)
 
     def line(name: str, value: str, style: object = palette.text) -> None:
         text.append(f"{fmt.plain(name, 24):<14} ", palette.muted)
@@ -205,19 +253,34 @@ def facts_text(item: SampleItem | None, note: Note, wrong: str, palette: Palette
         line("rating", "★" * note.rating + f" {note.rating} of 5")
     if note.text:
         line("note", fmt.plain(note.text, 1000))
+    for test in tests:
+        line("blind test", _test_words(test))
     line("id", fmt.plain(item.id, 80))
     line("when", f"{_step(item)}{f' · epoch {fmt.number(item.epoch)}' if item.epoch is not None else ''}")
     if item.label is not None or item.predicted is not None:
         line("class", f"{_word(item.label)} → {_word(item.predicted)}")
+    their_name, theirs = (fmt.plain(other[0], 24), other[1]) if other is not None else ("", None)
     for name, value in item.metrics.items():
-        line(name, fmt.number(value))
+        beside = theirs.metrics.get(name) if theirs is not None else None
+        line(name, fmt.number(value) + (f"   {their_name} {fmt.number(beside)}" if beside is not None else ""))
     if item.tags:
         line("tags", ", ".join(fmt.plain(tag, 40) for tag in item.tags))
     for name, said in item.text.items():
         line(name, fmt.plain(said, 1000))
+        beside_text = theirs.text.get(name) if theirs is not None else None
+        if beside_text is not None and beside_text != said:
+            line(their_name, fmt.plain(beside_text, 1000))
     for name, path in item.attachments.items():
         line("attached", f"{fmt.plain(name, 40)}: {fmt.plain(path, 120)}")
     return text
+
+
+def _test_words(test: BlindNote) -> str:
+    """`target against prediction: 7 of 10 right, p = 0.172 by guessing · step 300 · 2026-09-21 14:27`."""
+    first, second = (fmt.plain(name, 40) for name in test.pair)
+    when = "" if test.step is None else f" · step {test.step:,}"
+    clock = time.strftime(" · %Y-%m-%d %H:%M", time.localtime(test.t)) if 0 < test.t < 4e9 else ""
+    return f"{first} against {second}: {tally_words(test.right, test.trials, test.p)}{when}{clock}"
 
 
 def _step(item: SampleItem) -> str:

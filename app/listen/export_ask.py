@@ -14,13 +14,14 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
-What = Literal["track", "region", "item", "set"]
+What = Literal["track", "region", "item", "files", "set"]
 Kind = Literal["wav", "flac"]
 
 
 @dataclass(frozen=True, slots=True)
 class ExportWish:
-    """What to write: the heard track, the looped region of it, all tracks of the item, or every listed item."""
+    """What to write: the heard track or difference, the looped region of it, all tracks of the item, the files that are
+    attached to it, or every listed item."""
 
     what: What
     kind: Kind
@@ -45,7 +46,7 @@ class ExportAsk(ModalScreen[ExportWish | None]):
     ExportAsk Button { margin: 0 1 0 0; min-width: 10; }
     """
 
-    def __init__(self, folder: Path, track: str, region: str, item: str, listed: int) -> None:
+    def __init__(self, folder: Path, track: str, region: str, item: str, listed: int, files: str = "") -> None:
         super().__init__()
         self._folder = folder
         self._choices: list[tuple[What, str]] = []
@@ -55,6 +56,8 @@ class ExportAsk(ModalScreen[ExportWish | None]):
             self._choices.append(("region", f"Region {region} of it"))
         if item:
             self._choices.append(("item", f"All tracks of {item}"))
+        if files:
+            self._choices.append(("files", f"Attached: {files}"))
         self._choices.append(("set", f"All {listed:,} listed items"))
         self._kind: Kind = "wav"
 

@@ -89,6 +89,15 @@ def arrange(
     return Listing(columns, notes, rows, groups, sort, descending, total, every_step)
 
 
+def filter_problem(columns: SampleColumns, text: str, notes: NoteColumns | None = None) -> str | None:
+    """Why a filter line means nothing, as a sentence; None when it means something."""
+    try:
+        parse(text).mask(columns, notes)
+    except QueryError as error:
+        return str(error)
+    return None
+
+
 def sort_keys(columns: SampleColumns) -> list[str]:
     """What the list can be sorted by, in the order in which a key press goes through them."""
     keys = list(columns.metrics)

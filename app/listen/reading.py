@@ -143,10 +143,12 @@ def _fill(overview: Overview, read: Read, start: int, end: int) -> None:
 
 def difference_view(difference: Difference) -> TrackView:
     """What is known of a difference before it is read."""
+    rates = sorted({voice.place.rate for voice in difference.pair})
+    resampled = f", {' and '.join(f'{rate:,}' for rate in rates)} Hz brought together" if len(rates) > 1 else ""
     return TrackView(
         difference.title,
         rate=difference.rate,
         channels=difference.channels,
         frames=difference.frames,
-        note="null test",
+        note=f"null test b − a{resampled}",
     )

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ...engine.playback import Source
+from ...engine.playback import Source, difference
 from ...engine.samples import Audio, SampleItem, SampleSet, TrackPlace, finite
 
 MOST_VOICES = 9
@@ -43,8 +43,8 @@ class Voice:
 
     @property
     def title(self) -> str:
-        """Track and note, for messages."""
-        return f"{self.track} {self.note}".strip()
+        """Track and note: `prediction · solar-fox`."""
+        return f"{self.track} · {self.note}" if self.note else self.track
 
     def read(self, start: int, frames: int) -> Audio:
         """Samples as they are, NaN included."""
@@ -58,6 +58,12 @@ class Voice:
         """For a player."""
         place = self.place
         return Source(self.read, place.rate, place.channels, place.frames, self.title)
+
+
+def named(voices: Sequence[Voice], names: Sequence[str], otherwise: int) -> int:
+    """The item's own voice with the first of some names, if it has sound: not one of another step or run."""
+    own = {voice.track.casefold(): n for n, voice in enumerate(voices) if not voice.note and voice.place.frames}
+    return next((own[name] for name in names if name in own), otherwise)
 
 
 def own_voices(samples: SampleSet, item: SampleItem) -> list[Voice]:
@@ -93,39 +99,21 @@ def step_words(step: int | None) -> str:
 
 
 class Difference:
-    """One voice taken from another, sample by sample: what a null test hears. The pair may change at any time."""
+    """One voice taken from another: what a null test hears and draws. Unlike rates and channels are brought together.
+
+    `pair`: what is subtracted from what, second minus first.
+    """
 
     def __init__(self, first: Voice, second: Voice) -> None:
+        self.pair = (first, second)
         self._lock = threading.Lock()
-        self._pair = (first, second)
+        self._drawn = self._made()
+        self.rate, self.channels, self.frames = self._drawn.rate, self._drawn.channels, self._drawn.frames
 
     @property
-    def pair(self) -> tuple[Voice, Voice]:
-        """What is subtracted from what: second minus first."""
-        with self._lock:
-            return self._pair
-
-    def set(self, first: Voice, second: Voice) -> None:
-        """Subtract other voices from now on; refused ones (`impossible`) are not taken."""
-        if impossible(first, second) is None:
-            with self._lock:
-                self._pair = (first, second)
-
-    @property
-    def rate(self) -> int:
-        """Samples a second of both."""
-        return self.pair[0].place.rate
-
-    @property
-    def channels(self) -> int:
-        """Those of the pair when they agree, otherwise one."""
-        first, second = (voice.place.channels for voice in self.pair)
-        return first if first == second else 1
-
-    @property
-    def frames(self) -> int:
-        """The longer one's."""
-        return max(voice.place.frames for voice in self.pair)
+    def item(self) -> SampleItem:
+        """The item of what is heard."""
+        return self.pair[1].item
 
     @property
     def title(self) -> str:
@@ -134,28 +122,42 @@ class Difference:
         return f"{second.title} − {first.title}"
 
     def read(self, start: int, frames: int) -> Audio:
-        """Frames from `start` on; where one has ended, the other is left."""
-        first, second = self.pair
-        channels = self.channels
-        frames = max(0, min(frames, self.frames - start))
-        total = np.zeros((frames, channels), np.float32)
-        for voice, sign in ((second, 1), (first, -1)):
-            audio = voice.heard(start, frames)
-            if audio.shape[1] != channels:
-                audio = audio.mean(axis=1, keepdims=True)
-            total[: len(audio)] += sign * audio
-        return total
+        """Frames from `start` on, for pictures and files, which say what cannot be read."""
+        with self._lock:
+            return np.asarray(self._drawn.read(start, frames), np.float32)
 
-    def source(self, gain_db: float = 0.0) -> Source:
-        """For a player."""
-        return Source(self.read, self.rate, self.channels, self.frames, self.title, gain_db)
+    def source(self) -> Source:
+        """For a player: it keeps its place in the stream, so each reader has one of its own."""
+        return self._made()
+
+    def _made(self) -> Source:
+        first, second = self.pair
+        failed: list[Exception] = []
+
+        def side(voice: Voice) -> Source:
+            def read(start: int, frames: int) -> Audio:
+                try:
+                    return voice.read(start, frames)
+                except Exception as error:
+                    failed.append(error)  # the difference would go on with silence on this side
+                    raise
+
+            return replace(voice.source(), read=read)
+
+        whole = difference(side(second), side(first))
+
+        def read(start: int, frames: int) -> Audio:
+            block = whole.read(start, max(0, min(frames, whole.frames - start)))
+            if failed:
+                error = failed[0]
+                failed.clear()
+                raise error
+            return np.asarray(block, np.float32)
+
+        return replace(whole, read=read, name=self.title)
 
 
 def impossible(first: Voice, second: Voice) -> str | None:
     """Why one cannot be taken from the other, as a sentence; None when it can."""
-    if first.place.rate != second.place.rate:
-        rates = f"{first.place.rate:,} and {second.place.rate:,} Hz"
-        return f"No null test: {first.title} and {second.title} have different sample rates, {rates}."
-    if not first.place.frames or not second.place.frames:
-        return "No null test: a track without samples has nothing to subtract."
-    return None
+    wrong = next((voice for voice in (first, second) if voice.source().problem is not None), None)
+    return None if wrong is None else f"No null test: {wrong.source().problem}"

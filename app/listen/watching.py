@@ -24,15 +24,15 @@ class SamplesWatcher(Watcher):
         self._posted: tuple[object, ...] | None = None
 
     def look(self) -> float:
-        """Read one budget's worth."""
+        """Read one budget's worth. A failure is on screen in place of the list: what is read next is posted anew."""
+        posted, self._posted = self._posted, None
         polled = self._samples.poll(LIVE)
         with self._lock:
             noted = self._notes.poll()
         sets = sample_sets(self._samples.run_dir)
         columns = self._samples.items
         state = (len(columns), self._samples.rewinds, polled.more, sets)
-        if noted or state != self._posted:
-            self._posted = state
+        if noted or state != posted:
             with self._lock:
                 notes = self._notes.columns(columns, self._samples.name)
             self.target.post_message(
@@ -46,4 +46,5 @@ class SamplesWatcher(Watcher):
                     bad_lines=self._samples.bad_lines,
                 )
             )
+        self._posted = state
         return 0.01 if polled.more else REST_S

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...engine.format import count, plain
-from ...engine.samples import OpenFile, SampleError, SampleItem, SampleSet, file_name, sample_sets
-from ...engine.samples.export import export_set, export_track
+from ...engine.samples import OpenFile, SampleError, SampleItem, SampleSet, TrackPlace, file_name, sample_sets
+from ...engine.samples.export import export_read, export_set, export_track, item_stem
 from ...engine.samples.notes import SampleNotes
 from ...widgets.time_axis import TimeWindow
 from ...widgets.track_view import TrackView
@@ -94,21 +94,28 @@ def open_other(run_dir: Path, set_name: str, name: str, open_file: OpenFile | No
 def export(
     wish: ExportWish,
     samples: SampleSet,
-    voice: Voice | None,
+    voice: Voice | Difference | None,
     loop: tuple[float, float] | None,
     rows: Sequence[int],
     notes: SampleNotes,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> str:
     """Write what is wished for; what was written, as a sentence.
 
     Raises
     ------
-    SampleError: nothing could be written.
+    SampleError: nothing could be written, or `cancelled()` became true.
     """
-    if wish.what in ("item", "set"):
-        report = export_set(samples, rows, wish.folder, kind=wish.kind, notes=notes)
+    if wish.what in ("item", "files", "set"):
+        only_files = wish.what == "files"
+        report = export_set(
+            samples, rows, wish.folder, kind=wish.kind, notes=notes, progress=progress, cancelled=cancelled,
+            tracks=() if only_files else None, attachments=only_files,
+        )  # fmt: skip
         wrong = f" {len(report.problems)} problems, the first: {report.problems[0]}" if report.problems else ""
-        files = "1 file" if len(report.files) == 1 else f"{count(len(report.files))} files"
+        written = len(report.files) + len(report.attachments)
+        files = "1 file" if written == 1 else f"{count(written)} files"
         return plain(f"{files} and {report.table.name} in {wish.folder}.{wrong}", 600)
     if voice is None:
         raise SampleError("There is no track to export: hear one first.")
@@ -116,15 +123,35 @@ def export(
         wish.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SampleError(f"{wish.folder} cannot be made ({error.strerror}).") from error
-    step = "" if voice.item.step is None else f"-step{voice.item.step}"
-    stem = f"{file_name(voice.item.id)}{step}-{file_name(voice.track)}"
+    return _export_sound(wish, voice, loop, cancelled)
+
+
+def _export_sound(
+    wish: ExportWish, voice: Voice | Difference, loop: tuple[float, float] | None, cancelled: Callable[[], bool]
+) -> str:
+    """One track or one difference, or the looped region of it."""
+    rate = voice.rate if isinstance(voice, Difference) else voice.place.rate
+    stem = f"{item_stem(voice.item)}-{_name(voice)}"
     start, frames = 0, None
     if wish.what == "region" and loop is not None:
-        rate = voice.place.rate
         start, frames = round(loop[0] * rate), max(1, round((loop[1] - loop[0]) * rate))
         stem += f"-{loop[0]:.3f}-{loop[1]:.3f}s"
     path = wish.folder / f"{stem}.{wish.kind}"
-    done = export_track(voice.samples, voice.item, voice.track, path, start=start, frames=frames)
+    if isinstance(voice, Difference):
+        layout = TrackPlace(voice.rate, voice.channels, 0, voice.frames)
+        done = export_read(voice.read, voice.title, layout, path, start=start, frames=frames, cancelled=cancelled)
+    else:
+        done = export_track(
+            voice.samples, voice.item, voice.track, path, start=start, frames=frames, cancelled=cancelled
+        )
     lost = [f"{done.clipped:,} samples were clipped" if done.clipped else ""]
     lost += [f"{done.silenced:,} NaN or infinite samples became silence" if done.silenced else ""]
     return plain(f"{done.path}: {done.frames:,} frames{''.join(f', {word}' for word in lost if word)}.", 600)
+
+
+def _name(voice: Voice | Difference) -> str:
+    """`prediction`, `prediction-minus-target`."""
+    if isinstance(voice, Voice):
+        return file_name(voice.track)
+    first, second = voice.pair
+    return f"{file_name(second.title)}-minus-{file_name(first.title)}"

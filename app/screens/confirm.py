@@ -1,4 +1,4 @@
-"""One question before something is lost."""
+"""One question before something is lost, or before something begins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from textual.widgets import Button, Static
 
 
 class Confirm(ModalScreen[bool]):
-    """Asks; dismisses with True for yes. `y` and `n` answer, escape is no, and no has the focus."""
+    """Asks; dismisses with True for yes. `y` and `n` answer, escape is no.
+
+    No has the focus, unless `harmless`: a question that is only there because a key is easily pressed by mistake.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes", id="confirm.yes", tooltip="Do it"),
@@ -29,25 +32,27 @@ class Confirm(ModalScreen[bool]):
     Confirm Button { margin-left: 2; }
     """
 
-    def __init__(self, question: str, detail: str, yes: str, *, danger: bool = False) -> None:
+    def __init__(self, question: str, detail: str, yes: str, *, danger: bool = False, harmless: bool = False) -> None:
         super().__init__()
         self._question = question
         self._detail = detail
         self._yes = yes
         self._danger = danger
+        self._harmless = harmless
 
     def compose(self) -> ComposeResult:
         """Question, what follows from a yes, and the two answers."""
+        variant = "error" if self._danger else "primary" if self._harmless else "warning"
         with VerticalScroll(can_focus=False):
             yield Static(Text(self._question, style="bold"), id="question")
             yield Static(Text(self._detail), id="detail")
             with Horizontal():
                 yield Button("No (n)", id="no")
-                yield Button(f"{self._yes} (y)", id="yes", variant="error" if self._danger else "warning")
+                yield Button(f"{self._yes} (y)", id="yes", variant=variant)  # type: ignore[arg-type]
 
     def on_mount(self) -> None:
         """The harmless answer has the focus."""
-        self.query_one("#no", Button).focus(scroll_visible=False)
+        self.query_one("#yes" if self._harmless else "#no", Button).focus(scroll_visible=False)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """A click answers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Awaitable
 from typing import ClassVar, cast
 
 from textual import on
@@ -29,11 +30,13 @@ from ...widgets.host_words import coarse, is_stale
 from ...widgets.line_chart import LineChart
 from ...widgets.live_table import LiveTable
 from ...widgets.machine_charts import MachineCharts
+from ...widgets.safety_page import SafetyPage
 from ...widgets.session_table import SessionTable
 from ...widgets.title_bar import TitleBar
 from ..deck import deck_of
 from ..host_commands import HostCommands
 from .instrument_tabs import InstrumentTabs
+from .safety_asked import SafetyAsked
 
 INSTRUMENTS: dict[str, type[Widget]] = {
     "gpus": GpuTable,
@@ -41,6 +44,7 @@ INSTRUMENTS: dict[str, type[Widget]] = {
     "sessions": SessionTable,
     "history": LineChart,
     "facts": HostFactsPage,
+    "safe": SafetyPage,
 }
 """The tabs in order, and what has the keys in each."""
 TITLES = {"gpus": "GPUs"}
@@ -81,12 +85,14 @@ class HostsScreen(InstrumentTabs):
     host: reactive[str | None] = reactive[str | None](None, init=False)
     """Name of the host under the cursor."""
 
-    def __init__(self, host: str | None = None) -> None:
+    def __init__(self, host: str | None = None, tab: str = "gpus") -> None:
         super().__init__()
+        self._first_tab = tab
         self._views: dict[str, HostView] = {}
         self._reading: MachineReading | None = None
         self._wanted = host
         self._offered: object = None
+        self._safety = SafetyAsked()
 
     def compose(self) -> ComposeResult:
         """Title, hosts, header, tabs, keys."""
@@ -104,6 +110,8 @@ class HostsScreen(InstrumentTabs):
                 yield MachineCharts(id="host-history")
             with TabPane("5 Facts", id="facts"):
                 yield HostFactsPage()
+            with TabPane("6 Safe", id="safe"):
+                yield SafetyPage()
         yield Footer()
 
     def on_mount(self) -> None:
@@ -112,6 +120,8 @@ class HostsScreen(InstrumentTabs):
         self.watch(self.query_one(TitleBar), "reading", self._own_reading, init=False)
         self.set_interval(TICK_S, self._tick)
         self.show_hosts(deck_of(self).hosts)
+        if self._first_tab != "gpus":
+            self.call_after_refresh(self.action_tab, self._first_tab)
 
     # --- what comes in
 
@@ -121,7 +131,7 @@ class HostsScreen(InstrumentTabs):
         others = [view for view in views if not view.is_local]
         self._views = {view.name: view for view in (*here, *others)}
         table = self.query_one(HostTable)
-        table.show(list(self._views.values()), active_runs(deck_of(self).views))
+        table.show(list(self._views.values()), active_runs(deck_of(self).views), self._safety.fresh)
         if self._wanted in self._views:
             table.select(self._wanted)
             self._wanted = None
@@ -137,7 +147,7 @@ class HostsScreen(InstrumentTabs):
 
     def show_runs(self, views: tuple[RunView, ...]) -> None:
         """The runs changed: their numbers per host may have."""
-        self.query_one(HostTable).show(list(self._views.values()), active_runs(views))
+        self.query_one(HostTable).show(list(self._views.values()), active_runs(views), self._safety.fresh)
 
     def _own_reading(self, reading: MachineReading | None) -> None:
         """This machine was read: the title bar gets it, and so do we."""
@@ -146,7 +156,9 @@ class HostsScreen(InstrumentTabs):
             self.show_hosts(deck_of(self).hosts)
 
     def _tick(self) -> None:
-        """Ages and countdowns."""
+        """Ages and countdowns; and the question what would be lost, while somebody looks at the answer."""
+        if self._seen and self.query_one(TabbedContent).active == "safe":
+            self._ask_safety()
         if len(self._views) > 1 and self._seen:
             self.query_one(HostTable).tick()
             self.query_one(HostHeader).tick()
@@ -188,6 +200,8 @@ class HostsScreen(InstrumentTabs):
             self._show_history(view)
         elif tab == "facts":
             self.query_one(HostFactsPage).show(view)
+        elif tab == "safe":
+            self._show_safety(view)
         offered = (view.name, view.link, self.query_one(SessionTable).row_count) if view else None
         if offered != self._offered:
             self._offered = offered
@@ -198,6 +212,29 @@ class HostsScreen(InstrumentTabs):
         charts.empty = "no readings yet: a host is read every 2 s while it is connected"
         stale = f"no news for {coarse(time.time() - view.heard)}" if view and is_stale(view) and view.heard else False
         charts.show_machine(deck_of(self).host_history(view.name) if view else {}, stale=stale)
+
+    def _show_safety(self, view: HostView | None) -> None:
+        if view is not None:
+            self._ask_safety()
+            page = self.query_one(SafetyPage)
+            page.show(view.name, self._safety.fresh.get(view.name), asking=self._safety.asking)
+
+    def _ask_safety(self, *, now: bool = False) -> None:
+        """All machines that are on the list, and this one only while the cursor is on it."""
+        view = self.selected
+        names = [name for name, one in self._views.items() if not one.is_local or one is view]
+        if names and self._safety.begin(names, now=now):
+            work = self._safety.ask(lambda: deck_of(self).fleet.safety(names, deck_of(self).views))
+            self.run_worker(self._asked(work), name="asking what would be lost", exit_on_error=False)
+
+    async def _asked(self, work: Awaitable[None]) -> None:
+        await work
+        if self.is_mounted:
+            self.show_hosts(deck_of(self).hosts)
+
+    @on(SafetyPage.Wanted)
+    def _safety_wanted(self) -> None:
+        self._ask_safety(now=True)
 
     # --- keys
 

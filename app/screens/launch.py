@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from typing import ClassVar, cast
 
 from rich.text import Text
@@ -14,6 +15,7 @@ from textual.screen import Screen
 from textual.widgets import Button, Footer, Input, Label, Select, Static
 
 from ...engine import format as fmt
+from ...engine.backup.policy import BackupPolicy
 from ...engine.config import check_field, compose, describe
 from ...engine.errors import UsageError, WavedeckError
 from ...engine.hosts import LOCAL, HostView
@@ -27,6 +29,7 @@ from ...widgets.runs_table import bar
 from ...widgets.title_bar import TitleBar
 from ..deck import deck_of
 from ..messages import LaunchProgress
+from .backup_fields import BackupFields
 
 START = "Launch  ctrl+l"
 WHOLE = "whole pipeline"
@@ -49,6 +52,7 @@ class LaunchScreen(Screen[None]):
         super().__init__()
         self._recipe: Recipe | None = None
         self._wish: Wish | None = None
+        self._policy: BackupPolicy | None = None
         self._busy = False
 
     def compose(self) -> ComposeResult:
@@ -72,6 +76,7 @@ class LaunchScreen(Screen[None]):
                 yield Label("GPUs")
                 yield Input(placeholder="all, or 0,1 or none", id="gpus", compact=True, max_length=200)
                 yield Static("", id="gpu-note", markup=False)
+                yield BackupFields(deck_of(self).hosts, id="backup")
             with Vertical(id="fields"):
                 yield Input(placeholder="find: words of a field's name or help", id="find", compact=True)
                 yield ConfigForm(id="form")
@@ -128,6 +133,7 @@ class LaunchScreen(Screen[None]):
     @on(Input.Changed, "#name")
     @on(Input.Changed, "#gpus")
     @on(ConfigForm.Changed)
+    @on(BackupFields.Changed)
     def _something_changed(self) -> None:
         self._refresh_plan()
 
@@ -200,11 +206,15 @@ class LaunchScreen(Screen[None]):
                 host=self._host,
                 gpus=self._chosen_gpus(),
             )
+            fields = self.query_one(BackupFields)
+            self._policy = fields.policy(deck_of(self).home, self._host)
+            words = fields.command_words()
         except WavedeckError as error:
+            self._wish = None
             self._say_error(str(error))
             return
         line = Text("$ ", style="dim")
-        line.append(self._wish.command_line, style="bold")
+        line.append(shlex.join([*self._wish.equivalent, *words]), style="bold")
         self.query_one("#command", Static).update(line)
         self.query_one("#start", Button).disabled = False
 
@@ -233,20 +243,21 @@ class LaunchScreen(Screen[None]):
             return
         self._busy = True
         self.query_one("#start", Button).label = "preparing …"
-        self.app.run_worker(self._launch(self._wish), name="launching", group="launch", exit_on_error=False)
+        work = self._launch(self._wish, self._policy)
+        self.app.run_worker(work, name="launching", group="launch", exit_on_error=False)
 
-    async def _launch(self, wish: Wish) -> None:
+    async def _launch(self, wish: Wish, policy: BackupPolicy | None) -> None:
         deck = deck_of(self)
         try:
             if wish.host == LOCAL:
                 taken = [view.id for view in deck.views]
                 plan = await asyncio.to_thread(plan_recipe, deck.home, wish, taken=taken)
-                result = await operations.launch(deck.home, deck.host, plan.manifest, plan.attempt)
+                result = await operations.launch(deck.home, deck.host, plan.manifest, plan.attempt, policy=policy)
             else:
                 self.show_progress(
                     LaunchProgress(wish.host, "looking what is there; the deck may be used meanwhile", None, None)
                 )
-                result = await deck.fleet.launch(wish.host, wish)
+                result = await deck.fleet.launch(wish.host, wish, policy)
         finally:
             self._busy = False
             if self.is_mounted:

@@ -13,45 +13,46 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import ContentSwitcher, Footer, Input, Static
 
-from ...engine import format as fmt
 from ...engine.errors import WavedeckError
 from ...engine.manifest import read_manifest
-from ...engine.playback import Player, PlayerState
+from ...engine.playback import Output, Player, PlayerState
+from ...engine.playback.preference import wanted_device
 from ...engine.rundir import RunDir
 from ...engine.samples import sample_sets
 from ...widgets.confusion_matrix import ConfusionMatrix
 from ...widgets.live_table import VirtualTable
 from ...widgets.palette import Palette
-from ...widgets.sample_table import SampleList, SampleTable
+from ...widgets.pixel_picture import PixelStack
+from ...widgets.sample_list import SampleList
+from ...widgets.sample_table import SampleTable
 from ...widgets.title_bar import TitleBar
 from ...widgets.track_stack import TrackStack
 from ...widgets.transport import Transport
+from ...widgets.whole_footer import WholeFooter
 from ..deck import deck_of
 from ..listen.actions import ListenActions
 from ..listen.blind_panel import BlindPanel
-from ..listen.details import Details, confusion_of, has_classes
-from ..listen.item_line import item_line, list_line, sample_list, transport_state
+from ..listen.details import Details, has_classes
+from ..listen.item_line import item_line
 from ..listen.keys import LISTEN_BINDINGS
-from ..listen.listing import Listing, Wanted, arrange
+from ..listen.listing import Listing, Wanted
 from ..listen.messages import SamplesSeen, TracksSeen
 from ..listen.session import Session
-from ..listen.stack import ListenStack
 from ..listen.watching import SamplesWatcher
 from ..messages import WatchFailed
 from .watching import WatchingScreen
 
-TICKS_PER_S = 20
+TICKS_PER_S = 15
 SETTLE_S = 0.06
 """A cursor that moves on within this was only passing: its item is not loaded."""
 WIDE, TALL = 110, 30
-NO_SAMPLES = "no samples yet: they appear when the run evaluates (docs/samples.md: three lines in your own script)"
 
 
-def make_player() -> Player:
+def make_player(output: Output) -> Player:
     """The player of the machine in front of the user."""
     from ...engine.playback import open_player
 
-    return open_player()
+    return open_player(output)
 
 
 class ListenScreen(ListenActions, WatchingScreen, Screen[None]):
@@ -68,14 +69,19 @@ class ListenScreen(ListenActions, WatchingScreen, Screen[None]):
     ListenScreen #list { height: 30%; min-height: 3; }
     ListenScreen.wide #list { height: 1fr; width: 38%; max-width: 76; border-right: vkey $panel; }
     ListenScreen #sound { height: 1fr; }
-    ListenScreen .line { height: 1; width: 1fr; background: $panel; padding: 0 1; }
+    ListenScreen .line { height: 1; width: 1fr; background: $panel; padding: 0 1;
+        text-wrap: nowrap; text-overflow: ellipsis; }
     ListenScreen #tracks { height: 1fr; min-height: 1; }
-    ListenScreen Details { height: 40%; min-height: 3; }
-    ListenScreen.large Details { height: 75%; }
+    ListenScreen Details { height: 34%; min-height: 3; max-height: 14; }
+    ListenScreen.large Details { height: 75%; max-height: 100%; }
     ListenScreen.bare Details { display: none; }
     ListenScreen #reason { height: auto; max-height: 2; padding: 0 1; background: $panel; color: $warning; }
-    ListenScreen #line { dock: bottom; display: none; height: 3; border: round $accent; }
+    ListenScreen #reason.short { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
+    ListenScreen ToastRack { margin-bottom: 2; }
+    ListenScreen.asking ToastRack { margin-bottom: 5; }
+    ListenScreen #line { dock: bottom; display: none; height: 3; margin-bottom: 1; border: round $accent; }
     ListenScreen #line.shown { display: block; }
+    ListenScreen #line.wrong { border: round $error; border-subtitle-color: $text-error; }
     """
 
     def __init__(self, run_id: str, set_name: str | None = None, item: str | None = None) -> None:
@@ -93,9 +99,12 @@ class ListenScreen(ListenActions, WatchingScreen, Screen[None]):
         self._state: PlayerState | None = None
         self._wrong = ""
         self._rewinds = 0
+        self._failed = False
+        self._looked = -1
 
     def compose(self) -> ComposeResult:
         """Title; list beside or above tracks and pages; player, line of input, keys."""
+        self.set_class(self.app.size.width >= WIDE, "wide", update=False)  # before styles and places are worked out
         yield TitleBar("Listen")
         with Container(id="body"):
             with Vertical(id="list"):
@@ -104,13 +113,13 @@ class ListenScreen(ListenActions, WatchingScreen, Screen[None]):
             with Vertical(id="sound"):
                 yield Static("", id="item-line", classes="line", markup=False)
                 with ContentSwitcher(initial="stack", id="tracks"):
-                    yield ListenStack(id="stack")
+                    yield PixelStack(id="stack")
                     yield BlindPanel(id="blind")
                 yield Details(id="details")
         yield Static("", id="reason", markup=False)
         yield Transport(id="transport")
         yield Input(id="line")
-        yield Footer()
+        yield WholeFooter()
 
     # --- opening and closing
 
@@ -126,12 +135,12 @@ class ListenScreen(ListenActions, WatchingScreen, Screen[None]):
         self.query_one(TitleBar).note = self.run_id
         self.query_one("#reason").display = False
         try:
-            headline = read_manifest(self.run_dir.manifest).headline
-            self._preferred = headline.metric if headline is not None else None
+            manifest = read_manifest(self.run_dir.manifest)
+            self._preferred = manifest.headline.metric if manifest.headline is not None else None
+            self._has_recipe = manifest.recipe is not None
         except WavedeckError:
             pass  # an unreadable manifest costs the order of the list only
         self.sets = sample_sets(self.run_dir.path)
-        self._player = make_player()
         self.open_set(self._first_set())
         self._timer = self.set_interval(1 / TICKS_PER_S, self._tick)
         self.query_one(SampleTable).focus()
@@ -141,13 +150,21 @@ class ListenScreen(ListenActions, WatchingScreen, Screen[None]):
             return self._set_wanted
         return "val" if "val" in self.sets or not self.sets else self.sets[0]
 
+    def new_player(self) -> Player:
+        """A player for the device that is wanted."""
+        return make_player(Output(device=wanted_device(deck_of(self).home.root)))
+
     def open_set(self, name: str) -> None:
-        """Show another set of the run."""
+        """Show another set of the run, with the same player and the same way to match levels."""
         assert self.run_dir is not None
         self.stop_watching()
-        if self._session is not None:
-            self._session.samples.close()
-        self._session = Session(self.run_dir.path, name, self._player, self.opener(self.run_id))
+        self.end_test()
+        before = self._session
+        if before is not None:
+            before.close_files()
+        player = before.player if before is not None else self.new_player()
+        matched = before is None or before.matched
+        self._session = Session(self.run_dir.path, name, player, self.opener(self.run_id), matched=matched)
         self.wanted, self._seen, self._rewinds = Wanted(), None, 0
         self.query_one(SampleTable).show_samples(SampleList(), "reading the samples…")
         self.show_item(None)
@@ -164,7 +181,12 @@ class ListenScreen(ListenActions, WatchingScreen, Screen[None]):
 
     def on_resize(self, event: events.Resize) -> None:
         """List beside the tracks where there is room, above them where there is none."""
-        self.set_class(event.size.width >= WIDE, "wide")
+        wide = event.size.width >= WIDE
+        self.set_class(wide, "wide")
+        self.query_one(Footer).show_command_palette = wide
+        if self._session is not None:
+            self.call_after_refresh(self._show_item_line)  # as many numbers as fit now
+            self.call_after_refresh(self._show_list_line)
 
     # --- the list
 
@@ -182,57 +204,17 @@ class ListenScreen(ListenActions, WatchingScreen, Screen[None]):
         self.show_list()
         if rewound and self.session.item is not None:
             self.show_item(None)
-        self._find_wanted()
+            self._settled()  # the cursor stands on an item already, and will not say so again
+        if self._failed:
+            self._failed = False
+            if self.session.item is not None:  # the list was gone, and with it the cursor's place
+                self.query_one(SampleTable).select_row(self.session.item.row)
+        self.find_wanted()
 
     @on(WatchFailed)
     def _reading_failed(self, message: WatchFailed) -> None:
+        self._failed = True
         self.query_one(SampleTable).show_samples(SampleList(), f"! {message.error}")
-
-    def _find_wanted(self) -> None:
-        """Put the cursor on the item the screen was opened for, once it is there."""
-        if self._item_wanted is None or self._seen is None:
-            return
-        try:
-            found = self.session.samples.find(self._item_wanted)
-        except WavedeckError as error:
-            self.tell(str(error), "warning")
-            found = None
-        if found is not None:
-            self.query_one(SampleTable).select_row(found.row)
-        elif not self._seen.more:
-            self.tell(f"There is no item {fmt.plain(self._item_wanted, 40)} in the set {self.session.samples.name}.")
-        if found is not None or not self._seen.more:
-            self._item_wanted = None
-
-    def show_list(self) -> None:
-        """Arrange the list as it is wanted; the cursor stays on its item."""
-        seen = self._seen
-        if seen is None:
-            return
-        self.listing = listing = arrange(seen.columns, self.wanted, seen.notes, self._preferred)
-        columns = listing.columns
-        self.query_one(SampleTable).show_samples(sample_list(listing, self._text_of), self._empty_words())
-        self._show_list_line()
-        self.query_one(Details).show_confusion(confusion_of(columns) if has_classes(columns) else None)
-        self._show_item_line()
-
-    def _empty_words(self) -> str:
-        if self._seen is None or self._seen.more:
-            return "reading the samples…"
-        return "no item fits: esc shows all of them" if self.listing.total else NO_SAMPLES
-
-    def _show_list_line(self) -> None:
-        palette = Palette.of(self.app)
-        self.query_one("#list-line", Static).update(
-            list_line(self.session.samples.name, self.sets, self.listing, self.wanted, self._seen, palette)
-        )
-
-    def _text_of(self, row: int) -> str:
-        """The beginning of a row's text as it was written."""
-        try:
-            return next(iter(self.session.samples.item(row).text.values()), "")
-        except (WavedeckError, OSError):
-            return ""
 
     @on(VirtualTable.Highlighted, "#items")
     def _cursor_moved(self, message: VirtualTable.Highlighted) -> None:
@@ -255,8 +237,10 @@ class ListenScreen(ListenActions, WatchingScreen, Screen[None]):
     @on(VirtualTable.Chosen, "#items")
     def _item_chosen(self, message: VirtualTable.Chosen) -> None:
         if isinstance(message.key, int):
+            before = self.session.item
             self._settled()
-            self.action_play()
+            if self.session.item is before or not self.session.state.playing:
+                self.action_play()
 
     @on(SampleTable.SortWanted)
     def _sort_wanted(self, message: SampleTable.SortWanted) -> None:
@@ -278,6 +262,7 @@ class ListenScreen(ListenActions, WatchingScreen, Screen[None]):
             item = None if row is None else self.session.samples.item(row)
         except WavedeckError:
             item = None  # the index was replaced while the cursor moved
+        self.end_test()
         self.session.show(item, keep=keep)
         if not keep:
             self.query_one(TrackStack).window = None
@@ -288,7 +273,8 @@ class ListenScreen(ListenActions, WatchingScreen, Screen[None]):
         session = self.session
         self._wrong = " ".join(session.item.problems) if session.item is not None else ""
         stack = self.query_one(TrackStack)
-        stack.words = "no sound in this item" if session.item is not None else "no item is chosen"
+        no_item = self.no_item_words or "no item is chosen"
+        stack.words = "no sound in this item" if session.item is not None else no_item
         self.show_tracks()
         self.show_facts()
         if session.item is not None:
@@ -301,8 +287,18 @@ class ListenScreen(ListenActions, WatchingScreen, Screen[None]):
         stack.tracks = session.shown
         stack.audible = session.heard
         stack.loop = session.state.loop
-        self.query_one(BlindPanel).test = session.blind
-        self.query_one("#tracks", ContentSwitcher).current = "blind" if session.blind is not None else "stack"
+        panel = self.query_one(BlindPanel)
+        panel.test = session.blind
+        panel.result = self._result
+        if session.blind is not None:
+            first, second = (session.voices[place].title for place in session.sides)
+            panel.names = first, second
+        front = session.blind is not None or self._result is not None
+        self.query_one("#tracks", ContentSwitcher).current = "blind" if front else "stack"
+        if self._result is not None:
+            panel.focus()  # the next key is for it
+        elif panel.has_focus:
+            self.query_one(SampleTable).focus()
         self._show_item_line()
         self._state = None
         self._tick()
@@ -310,12 +306,19 @@ class ListenScreen(ListenActions, WatchingScreen, Screen[None]):
     def show_facts(self) -> None:
         """The pages below the tracks."""
         columns = self.listing.columns
-        self.query_one(Details).show(self.session.item, self.session.note(), self._wrong, has_classes(columns))
+        session = self.session
+        theirs = session.theirs()
+        self.query_one(Details).show(
+            session.item, session.note(), self._wrong, has_classes(columns), session.samples, session.blind_tests(),
+            (session.other.name, theirs) if session.other is not None and theirs is not None else None,
+            "no samples" if self.empty else "",
+        )  # fmt: skip
         self._show_item_line()
 
     def _show_item_line(self) -> None:
-        palette = Palette.of(self.app)
-        self.query_one("#item-line", Static).update(item_line(self.session, self.listing, palette))
+        line, words = self.query_one("#item-line", Static), "nothing to listen to yet" if self.empty else ""
+        width = line.content_size.width or 10_000
+        line.update(item_line(self.session, self.listing, Palette.of(self.app), width, words))
 
     @on(TracksSeen)
     def _tracks_read(self, message: TracksSeen) -> None:
@@ -324,27 +327,15 @@ class ListenScreen(ListenActions, WatchingScreen, Screen[None]):
         if message.wrong != self._wrong:
             self._wrong = message.wrong
             self.show_facts()
-        self.query_one(TrackStack).tracks = self.session.shown
-
-    # --- the player
-
-    def _tick(self) -> None:
-        """Move the playhead; draw the player's line when it says something else."""
-        if self._session is None:
-            return
-        state = self.session.state
-        if state == self._state:
-            return
-        self._state = state
         stack = self.query_one(TrackStack)
-        stack.position_s = state.position_s if self.session.voices else None
-        stack.loop = state.loop
-        reason = self.query_one("#reason", Static)
-        words = f"! no sound: {fmt.plain(state.error, 300)}" if state.error else ""
-        if reason.display != bool(words) or words != str(reason.content):
-            reason.display = bool(words)
-            reason.update(words)
-        self.query_one(Transport).state = transport_state(self.session, state)
+        stack.tracks = self.session.shown
+        self._state = None  # whether levels are matched is known now
+        self._tick()
+        if stack.window is not None and self._looked != message.generation and self.session.unlooked:
+            self._looked = message.generation  # zoomed in before it was read: the same item at another step
+            self.read_closer()
+
+    # --- the player, and what is typed
 
     @on(Input.Changed, "#line")
     def _line_typed(self, event: Input.Changed) -> None:

@@ -21,6 +21,7 @@ from ...engine.run_view import RunView
 from ...engine.rundir import RunDir
 from ...engine.series_view import SeriesView
 from ...engine.state import RunState
+from ...widgets.backup_line import BackupLine
 from ...widgets.chart_grid import ChartGrid
 from ...widgets.checkpoint_table import CheckpointTable
 from ...widgets.config_page import ConfigPage
@@ -32,11 +33,11 @@ from ...widgets.machine_charts import MachineCharts
 from ...widgets.run_header import RunHeader
 from ...widgets.title_bar import TitleBar
 from ..deck import deck_of
-from ..messages import ConsoleSeen, MachineHistorySeen, RunPicture, RunSeen
-from ..watchers import ConsoleWatcher, MachineWatcher, RunWatcher
+from ..messages import CheckpointsSeen, ConsoleSeen, MachineHistorySeen, RunPicture, RunSeen
+from ..watchers import CheckpointsWatcher, ConsoleWatcher, MachineWatcher, RunWatcher
 from .instrument_tabs import InstrumentTabs
 from .pick_run import PickRun
-from .run_keys import RUN_BINDINGS, RunKeys
+from .run_keys import RUN_BINDINGS, RunKeys, keys_of
 from .watching import WatchingScreen
 
 INSTRUMENTS: dict[str, type[Widget]] = {
@@ -83,6 +84,7 @@ class RunScreen(RunKeys, WatchingScreen, InstrumentTabs):
         self._view: RunView | None = None
         self._picture: RunPicture | None = None
         self._machine: Mapping[str, SeriesView] = {}
+        self._checkpoints: CheckpointsSeen | None = None
 
     def compose(self) -> ComposeResult:
         """Title, header, tabs, keys."""
@@ -100,6 +102,7 @@ class RunScreen(RunKeys, WatchingScreen, InstrumentTabs):
                 yield MachineCharts(steps=True, id="machine-charts")
             with TabPane("5 Checkpoints", id="checkpoints"):
                 yield CheckpointTable()
+                yield BackupLine()
             with TabPane("6 Config", id="config"):
                 yield ConfigPage()
         yield Footer()
@@ -129,18 +132,18 @@ class RunScreen(RunKeys, WatchingScreen, InstrumentTabs):
                 self.app.notify(f"{self.run_id} was deleted", markup=False)
                 self.action_back()
             return
-        changed = self._view is None or self._view.state is not view.state
+        changed = self._view is None or keys_of(self._view) != keys_of(view)
         self._view = view
         header = self.query_one(RunHeader)
         header.know(deck_of(self).hosts)
         header.view = view
         self.query_one(TitleBar).note = self.run_id
-        self.query_one(CheckpointTable).show(view.checkpoints)
+        self._show_checkpoints()
         self.query_one(ConfigPage).show(view.manifest)
         self.query_one(ConsoleView).show_state(str(view.state), view.state.active)
         self._show_losses()
         self._watch()
-        if changed:  # which keys make sense depends on the state alone
+        if changed:
             self.refresh_bindings()
 
     @on(RunSeen)
@@ -156,6 +159,24 @@ class RunScreen(RunKeys, WatchingScreen, InstrumentTabs):
         watcher = self.watcher("metrics", RunWatcher)
         if watcher is not None:
             watcher.drawn(time.thread_time() - began)
+
+    @on(CheckpointsSeen)
+    def _checkpoints_arrived(self, message: CheckpointsSeen) -> None:
+        self._checkpoints = message
+        self._show_checkpoints()
+
+    def _show_checkpoints(self) -> None:
+        """Where each one is, as soon as the tab's watcher has looked; what the backup does, and what it is to do."""
+        seen, view = self._checkpoints, self._view
+        if seen is None or view is None:
+            return
+        self.query_one(CheckpointTable).show(seen.rows, view.checkpoints, is_copy=view.is_copy)
+        self.query_one(BackupLine).show(view.backup, seen.copying, seen.policy)
+
+    @on(CheckpointTable.Wanted)
+    def _checkpoint_wanted(self, message: CheckpointTable.Wanted) -> None:
+        if self._view is not None:
+            deck_of(self).copies.do(message.verb, self._view, message.row)
 
     @on(ConsoleSeen)
     def _console_arrived(self, message: ConsoleSeen) -> None:
@@ -238,6 +259,9 @@ class RunScreen(RunKeys, WatchingScreen, InstrumentTabs):
         self.keep_watching("metrics", True, lambda: RunWatcher(run, self))
         self.keep_watching("console", active == "console", lambda: ConsoleWatcher(run, self))
         self.keep_watching("machine", active == "machine", lambda: MachineWatcher(run, self))
+        self.keep_watching(
+            "checkpoints", active == "checkpoints", lambda: CheckpointsWatcher(lambda: self._view, run, self)
+        )
 
     def on_screen_resume(self) -> None:
         """Back in front, or new."""

@@ -22,7 +22,7 @@ from ...widgets.title_bar import TitleBar
 from ..deck import deck_of
 from ..messages import RunSeen
 from ..watchers import RunWatcher
-from .run_keys import RUN_BINDINGS, RunKeys
+from .run_keys import RUN_BINDINGS, RunKeys, keys_of
 from .watching import WatchingScreen
 
 
@@ -46,7 +46,7 @@ class RunsScreen(RunKeys, WatchingScreen, Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._views: dict[str, RunView] = {}
-        self._offered: tuple[str, RunState] | None = None
+        self._offered: tuple[object, ...] | None = None
 
     def compose(self) -> ComposeResult:
         """Title, table, preview, filter line, keys."""
@@ -91,8 +91,8 @@ class RunsScreen(RunKeys, WatchingScreen, Screen[None]):
         self.query_one(RunHeader).know(deck_of(self).hosts)
         self.query_one(RunPreview).show_run(view)
         self._watch(view)
-        offered = (view.id, view.state) if view else None
-        if offered != self._offered:  # which keys make sense depends on the state alone
+        offered = keys_of(view) if view else None
+        if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
 

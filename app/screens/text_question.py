@@ -1,4 +1,4 @@
-"""One line of text is wanted: a new name."""
+"""One line of text is wanted: a new name, a policy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from textual.widgets import Button, Input, Static
 
 
 class TextQuestion(ModalScreen[str | None]):
-    """Dismisses with the text, or None. `check` says what is wrong with it, or None."""
+    """Dismisses with the text, or None. `check` says what is wrong with it, or None; `hint` what may be written."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Cancel", id="text.cancel", tooltip="Leave everything as it is"),
@@ -25,14 +25,26 @@ class TextQuestion(ModalScreen[str | None]):
     TextQuestion > Vertical { width: 64; max-width: 96%; height: auto; max-height: 96%; padding: 1 2;
         background: $panel; border: round $primary; }
     TextQuestion Static { width: 1fr; height: auto; }
+    TextQuestion #hint { color: $text-muted; }
     TextQuestion Input { margin-top: 1; }
     TextQuestion #wrong { color: $error; min-height: 1; }
     TextQuestion Horizontal { height: auto; align-horizontal: right; }
     TextQuestion Button { margin-left: 2; }
     """
 
-    def __init__(self, question: str, yes: str, *, value: str = "", check: Callable[[str], str | None]) -> None:
+    def __init__(
+        self,
+        question: str,
+        yes: str,
+        *,
+        value: str = "",
+        check: Callable[[str], str | None],
+        hint: str = "",
+        most: int = 64,
+    ) -> None:
         super().__init__()
+        self._hint = hint
+        self._most = most
         self._question = question
         self._yes = yes
         self._value = value
@@ -42,7 +54,9 @@ class TextQuestion(ModalScreen[str | None]):
         """Question, field, what is wrong, answers."""
         with Vertical():
             yield Static(Text(self._question, style="bold"), id="question")
-            yield Input(self._value, id="answer", max_length=64)
+            if self._hint:
+                yield Static(Text(self._hint), id="hint")
+            yield Input(self._value, id="answer", max_length=self._most)
             yield Static("", id="wrong", markup=False)
             with Horizontal():
                 yield Button("Cancel (esc)", id="no")

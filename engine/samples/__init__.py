@@ -4,8 +4,9 @@
 not know of each other. Nothing here imports h5py before a sound is read or written.
 """
 
-from .arrays import Audio, OpenFile, SampleError, finite
+from .arrays import Audio, OpenFile, finite
 from .columns import NO_STEP, SampleColumns
+from .faults import SampleError
 from .ids import dataset_name, file_name, item_id
 from .items import Parameter, SampleItem, TrackPlace
 from .reader import SamplePoll, SampleSet, sample_sets

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import WavedeckError
 from ..format import plain
-from .ids import dataset_name
+from .datasets import end_of, find_dataset
+from .faults import DamagedFile, SampleError, inside, reason, said
 from .items import TrackPlace
 from .lines import open_regular
-from .superblock import StandingFile
+from .superblock import Changed, Missing, StandingFile
 
 if TYPE_CHECKING:
     import h5py
@@ -33,124 +33,230 @@ OpenFile = Callable[[Path], "BinaryIO | Path"]
 MOST_OPEN = 8
 MOST_VALUES = 2**27
 """Values that one read may bring, 512 MiB: whole songs, not whole days."""
-MOST_CHUNK_BYTES = 64 * 1024 * 1024
+PIECE_VALUES = 1 << 20
+"""Values that are read while others wait for the lock; with a file elsewhere, what is read anew once more has come."""
 _ATTEMPTS = 3
-
-
-class SampleError(WavedeckError):
-    """What was asked of a sample cannot be had; the sentence says why."""
+MOST_TURNS = 100
+"""Looks at one file for one read; most of them, if there are many, found it closed by reads of other files."""
 
 
 @dataclass(slots=True)
 class _OpenFile:
-    """An open file and the datasets in it that were found to be sound."""
+    """An open file and the datasets in it that were found to be sound.
 
-    handle: h5py.File
+    Parameters
+    ----------
+    rows: items that were known when it was opened. A copy of a file elsewhere shows the samples of those for certain.
+    """
+
     stream: StandingFile
+    rows: int
+    handle: h5py.File | None = None
     datasets: dict[str, h5py.Dataset] = field(default_factory=dict)
+    closed: bool = False
+
+
+@dataclass(slots=True)
+class _Found:
+    """What one look at a dataset gave: a result, or a fault, or bytes that are not here yet."""
+
+    result: Any = None
+    fault: Exception | None = None
+    missing: Missing | None = None
 
 
 class ArrayFiles:
     """The HDF5 files of one set; the last few stay open. May be used from several threads.
 
+    Waiting for another host happens outside of every lock, HDF5's own included: what is missing is noticed while
+    reading, fetched, and the reading done again. So a link that hangs holds up only who reads over it, never `close`.
+
     Parameters
     ----------
     directory: the set's folder; no file outside is read.
     open_file: gives, for a path in it, a path on this disk or a seekable binary stream of a remote file. It is called
-        again whenever the file must be seen as it is now.
+        again whenever the file must be seen as it is now. May wait.
+    rows: how many items are known by now.
     """
 
-    def __init__(self, directory: Path, open_file: OpenFile | None = None) -> None:
+    def __init__(self, directory: Path, open_file: OpenFile | None = None, rows: Callable[[], int] = lambda: 0) -> None:
         self._directory = directory
         self._open_file: OpenFile = open_file or (lambda path: path)
+        self._rows = rows
         self._open: OrderedDict[str, _OpenFile] = OrderedDict()
         self._lock = threading.RLock()
 
-    def read(self, file: str | None, track: str, place: TrackPlace, start: int, frames: int) -> Audio:
-        """`frames` rows of a track from its own frame `start` on, float32, shape (frames, channels)."""
+    def read(self, file: str | None, track: str, place: TrackPlace, start: int, frames: int, row: int = 0) -> Audio:
+        """`frames` rows of a track from its own frame `start` on, float32, shape (frames, channels).
+
+        `row`: the item's, which says how new the file must be seen to hold it.
+        """
         if frames * place.channels > MOST_VALUES:
             raise SampleError(
-                f"{frames:,} frames of {_said(track)} at once would not fit in memory: ask for a part of them."
+                f"{frames:,} frames of {said(track)} at once would not fit in memory: ask for a part of them."
             )
+        piece = max(1, PIECE_VALUES // place.channels)
+        if frames <= piece:
+            return self._part(file, track, place, start, frames, row)
+        try:
+            whole = np.empty((frames, place.channels), np.float32)
+        except MemoryError:
+            raise SampleError(f"There is not enough memory for this part of {said(track)}.") from None
+        for at in range(0, frames, piece):
+            count = min(piece, frames - at)
+            whole[at : at + count] = self._part(file, track, place, start + at, count, row)
+        return whole
 
-        def part(dataset: h5py.Dataset) -> Audio:
-            return np.asarray(dataset[place.start + start : place.start + start + frames], np.float32)
-
-        return self._with_dataset(file, track, place, part)
-
-    def check(self, file: str | None, track: str, place: TrackPlace) -> None:
+    def check(self, file: str | None, track: str, place: TrackPlace, row: int = 0) -> None:
         """Raise the sentence for what would go wrong, without reading samples."""
-        self._with_dataset(file, track, place, lambda dataset: None)
+
+        def look(dataset: h5py.Dataset, size: int) -> None:
+            if end_of(dataset, place) > size:
+                raise _Grown
+
+        self._with_dataset(file, track, place, row, look)
 
     def close(self) -> None:
-        """Close every file; a later read opens again."""
+        """Close every file; a later read opens again. Waits for no host."""
         with self._lock:
             while self._open:
                 _close(self._open.popitem()[1])
 
-    def _with_dataset(self, file: str | None, track: str, place: TrackPlace, use: Callable[[h5py.Dataset], Any]) -> Any:
+    def _part(self, file: str | None, track: str, place: TrackPlace, start: int, frames: int, row: int) -> Audio:
+        def part(dataset: h5py.Dataset, size: int) -> Audio:
+            return np.asarray(dataset[place.start + start : place.start + start + frames], np.float32)
+
+        audio: Audio = self._with_dataset(file, track, place, row, part)
+        return audio
+
+    def _with_dataset(
+        self, file: str | None, track: str, place: TrackPlace, row: int, use: Callable[[h5py.Dataset, int], Any]
+    ) -> Any:
         if not file:
-            raise SampleError(f"The index line names no file for {_said(track)}.")
+            raise SampleError(f"The index line names no file for {said(track)}.")
         if not place.frames:
-            raise SampleError(f"{_said(track).capitalize()} has no samples: its length is zero.")
-        said, where = _said(track).capitalize(), plain(file, 80)
-        fault: Exception
-        with self._lock:
-            for _ in range(_ATTEMPTS):
+            raise SampleError(f"{said(track).capitalize()} has no samples: its length is zero.")
+        fault: Exception = OSError("other reads closed it again and again")
+        changed, attempts, turns = False, 0, 0
+        while attempts < _ATTEMPTS and turns < MOST_TURNS:
+            turns += 1
+            opened = self._opened(file, row, any_version=changed)
+            found = self._used(opened, file, track, place, use)
+            while found.missing is not None and not opened.closed:
                 try:
-                    return use(self._dataset(file, track, place))
-                except SampleError:
+                    opened.stream.bring(found.missing)
+                except Changed as error:
+                    changed, found = True, _Found(fault=error)
+                    break
+                except OSError as error:
+                    if opened.closed:
+                        break
+                    what = f"{said(track).capitalize()} cannot be fetched from {plain(file, 80)}"
+                    raise SampleError(f"{what} ({reason(error)}).") from error
+                found = self._used(opened, file, track, place, use)
+            if found.fault is None and found.missing is None:
+                return found.result
+            if found.fault is not None:
+                fault, attempts = found.fault, attempts + 1
+            # The file has grown, or a checksum failed while its writer was in the middle of that block: look again.
+            self._forget(file, opened)
+        raise self._unreadable(file, track, fault) from fault
+
+    def _used(
+        self, opened: _OpenFile, file: str, track: str, place: TrackPlace, use: Callable[[h5py.Dataset, int], Any]
+    ) -> _Found:
+        with self._lock:
+            if opened.closed:
+                return _Found(missing=Missing(0, 0))
+            opened.stream.missing = None
+            found = _Found()
+            try:
+                found.result = use(self._dataset(opened, file, track, place), opened.stream.size)
+            except SampleError as error:
+                if opened.stream.missing is None:
                     raise
-                except MemoryError:
-                    raise SampleError(f"There is not enough memory for this part of {_said(track)}.") from None
-                except Exception as error:  # h5py raises whatever HDF5's error stack resembles
-                    fault = error
-                # The file has grown, or a checksum failed while its writer was in the middle of that block: look again.
-                self._forget(file)
+                found.fault = error
+            except MemoryError:
+                raise SampleError(f"There is not enough memory for this part of {said(track)}.") from None
+            except Exception as error:  # h5py raises whatever HDF5's error stack resembles
+                found.fault = error
+            if opened.stream.missing is not None:
+                return _Found(missing=opened.stream.missing)
+            return found
+
+    @staticmethod
+    def _unreadable(file: str, track: str, fault: Exception) -> SampleError:
+        what, where = said(track).capitalize(), plain(file, 80)
         if isinstance(fault, _Grown):
-            raise SampleError(
-                f"{said} ends beyond the end of {where}: the file was cut short, or its writer died before the "
+            return SampleError(
+                f"{what} ends beyond the end of {where}: the file was cut short, or its writer died before the "
                 "samples were on the disk."
             )
         if isinstance(fault, _Foreign):
-            raise SampleError(f"{where} is no HDF5 file that can be read: it is damaged, cut short or something else.")
-        raise SampleError(
-            f"{said} cannot be read from {where}: the file is damaged or cut short ({_reason(fault)})."
-        ) from fault
+            return DamagedFile(f"{where} is no HDF5 file that can be read: it is damaged, cut short or something else.")
+        return SampleError(f"{what} cannot be read from {where}: the file is damaged or cut short ({reason(fault)}).")
 
-    def _dataset(self, file: str, track: str, place: TrackPlace) -> h5py.Dataset:
-        opened = self._opened(file)
+    def _dataset(self, opened: _OpenFile, file: str, track: str, place: TrackPlace) -> h5py.Dataset:
+        import h5py
+
+        if opened.handle is None:
+            try:
+                opened.handle = h5py.File(opened.stream, "r")
+            except Exception as error:
+                raise _Foreign from error
         dataset = opened.datasets.get(track)
         if dataset is None:
-            dataset = opened.datasets[track] = _find(opened.handle, track, file)
+            dataset = opened.datasets[track] = find_dataset(opened.handle, track, file)
         if dataset.shape[1] != place.channels:
             raise SampleError(
-                f"{_said(track).capitalize()} has {dataset.shape[1]} channels in {plain(file, 80)}, "
+                f"{said(track).capitalize()} has {dataset.shape[1]} channels in {plain(file, 80)}, "
                 f"but {place.channels} in the index."
             )
         if place.start + place.frames > dataset.shape[0]:
             raise _Grown
         return dataset
 
-    def _opened(self, file: str) -> _OpenFile:
-        import h5py
+    def _opened(self, file: str, row: int, *, any_version: bool) -> _OpenFile:
+        """The file's stream, open and fit for the item of `row`; holds no lock while it is opened."""
+        with self._lock:
+            known = self._open.get(file)
+            if known is not None and (known.stream.far is None or row < known.rows):
+                self._open.move_to_end(file)
+                return known
+        rows = max(self._rows(), row + 1)
+        stream = self._stream(file, any_version)
+        with self._lock:
+            there = self._open.get(file)
+            if (
+                there is not None and there is not known and (there.stream.far is None or row < there.rows)
+            ):  # another thread was quicker
+                stream.close()
+                return there
+            if there is not None:
+                _close(self._open.pop(file))
+            while len(self._open) >= MOST_OPEN:
+                _close(self._open.popitem(last=False)[1])
+            opened = self._open[file] = _OpenFile(stream, rows)
+            return opened
 
-        known = self._open.get(file)
-        if known is not None:
-            self._open.move_to_end(file)
-            return known
-        standing = StandingFile(self._stream(file))
+    def _stream(self, file: str, any_version: bool) -> StandingFile:
+        """The file's bytes as HDF5 may read them."""
+        source = self._source(file)
         try:
-            handle = h5py.File(standing, "r")
-        except Exception as error:
-            standing.close()
-            raise _Foreign from error
-        while len(self._open) >= MOST_OPEN:
-            _close(self._open.popitem(last=False)[1])
-        opened = self._open[file] = _OpenFile(handle, standing)
-        return opened
+            if any_version and hasattr(source, "take_any_version"):
+                source.take_any_version()
+            return StandingFile(source)
+        except Changed:
+            source.close()
+            return self._stream(file, True)
+        except OSError as error:
+            source.close()
+            raise SampleError(f"The file {plain(file, 80)} cannot be opened ({reason(error)}).") from error
+        except BaseException:
+            source.close()
+            raise
 
-    def _stream(self, file: str) -> BinaryIO:
+    def _source(self, file: str) -> BinaryIO:
         """The file's bytes, after making sure that they lie in the set's folder."""
         if Path(file).name != file or file in (".", "..") or "\0" in file:
             raise SampleError(f"The index line names the file {plain(file, 80)!r}, which is not in the set's folder.")
@@ -163,12 +269,14 @@ class ArrayFiles:
         except FileNotFoundError:
             raise SampleError(f"The file {plain(file, 80)} is not there: it was deleted or not copied yet.") from None
         except OSError as error:
-            raise SampleError(f"The file {plain(file, 80)} cannot be opened ({_reason(error)}).") from error
+            raise SampleError(f"The file {plain(file, 80)} cannot be opened ({reason(error)}).") from error
         return os.fdopen(descriptor, "rb", buffering=0)  # type: ignore[return-value]
 
-    def _forget(self, file: str) -> None:
-        opened = self._open.pop(file, None)
-        if opened is not None:
+    def _forget(self, file: str, opened: _OpenFile) -> None:
+        """Close this one, unless another thread has opened the file anew by now."""
+        with self._lock:
+            if self._open.get(file) is opened:
+                del self._open[file]
             _close(opened)
 
 
@@ -180,56 +288,16 @@ class _Foreign(Exception):
     """The file does not open as HDF5."""
 
 
-def inside(path: Path, folder: Path) -> Path:
-    """`path` without links, or a `SampleError` when it leads out of `folder`."""
-    try:
-        real = path.resolve(strict=True)
-    except RuntimeError:  # what Python before 3.13 says to links in a circle
-        raise OSError("its links lead in a circle") from None
-    if not real.is_relative_to(folder.resolve()):
-        raise SampleError(f"{plain(path.name, 80)} is a link that leads out of its folder; it was not followed.")
-    return real
-
-
-def _find(handle: h5py.File, track: str, file: str) -> h5py.Dataset:
-    """The dataset of a track, when it is one that we could have written."""
-    import h5py
-
-    name = dataset_name(track)
-    group = handle.get("tracks", getlink=True)
-    link = handle["tracks"].get(name, getlink=True) if isinstance(group, h5py.HardLink) else None
-    if link is None:
-        raise SampleError(f"{_said(track).capitalize()} is named in the index but is not in {plain(file, 80)}.")
-    dataset = handle["tracks"][name] if isinstance(link, h5py.HardLink) else None
-    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
-        raise SampleError(f"{_said(track).capitalize()} in {plain(file, 80)} points elsewhere; it was not followed.")
-    if dataset.ndim != 2 or dataset.dtype.kind != "f":
-        raise SampleError(
-            f"{_said(track).capitalize()} in {plain(file, 80)} is not sound: {dataset.dtype} of shape {dataset.shape} "
-            "instead of floats of shape (frames, channels)."
-        )
-    if dataset.chunks and int(np.prod(dataset.chunks, dtype=object)) * dataset.dtype.itemsize > MOST_CHUNK_BYTES:
-        raise SampleError(f"{_said(track).capitalize()} in {plain(file, 80)} lies in chunks too large to read.")
-    return dataset
-
-
 def _close(opened: _OpenFile) -> None:
     """Close quietly: a damaged file may fail even at that."""
+    opened.closed = True
+    opened.datasets.clear()
     for thing in (opened.handle, opened.stream):
         try:
-            thing.close()
+            if thing is not None:
+                thing.close()
         except Exception:
             continue
-
-
-def _said(track: str) -> str:
-    return f"track {plain(track, 40)!r}"
-
-
-def _reason(error: BaseException) -> str:
-    """The last of HDF5's own words, without what could steer a terminal."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return plain(text.splitlines()[0], 120) if text else type(error).__name__
 
 
 def finite(audio: Audio) -> Audio:

@@ -6,9 +6,9 @@ once. A snapshot shares its columns with the builder: those only grow at the end
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,11 @@ MOST_METRICS = 256
 """Columns are kept for so many metric names; an item itself shows all of its own."""
 MOST_TEXT = 4096
 """Characters of an item's texts that a filter looks through."""
+PARAMETER_SIDES = ("target", "predicted", "error")
+ID_WORDS = 3
+"""Ids of up to so many times eight bytes are sorted as numbers: ours have 16 bytes, and a few more with `-2`."""
 
+Word = TypeVar("Word")
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
@@ -59,9 +63,12 @@ class SampleColumns:
     """N rows in the order of the index. Frozen: a later poll makes a new one.
 
     `seconds`: the longest track's length, NaN without tracks. `label_codes`, `predicted_codes` index `classes`,
-    `tag_codes` index `tag_sets`; -1 is none. `texts`: all text fields of a row, casefolded. `current` is False where a
-    later row has the same id and step; `broken` where the index line has a fault or tells of one: an
-    empty track, samples that are not finite. What is wrong with a file shows only when it is opened.
+    `tag_codes` index `tag_sets`, `track_codes` the names of a row's tracks in `track_sets`, `file_codes` index
+    `files`; -1 is none. `channels` and `rates` (Hz): the most of a row's tracks, NaN without tracks. `texts`: all text
+    fields of a row, casefolded; `keys`: as its user calls a row, or empty. `nan_rows`: by metric, the rows where it is
+    NaN itself; where it is NaN in `metrics` besides, a row has no such metric. `current` is False where a later row has
+    the same id and step; `broken` where the index line has a fault or tells of one: an empty track, samples that are
+    not finite. What is wrong with the files is known to `SampleSet.checked`.
     """
 
     ids: Sequence[str] = ()
@@ -69,16 +76,28 @@ class SampleColumns:
     t: Floats = field(default_factory=lambda: np.empty(0))
     epochs: Floats = field(default_factory=lambda: np.empty(0))
     seconds: Floats = field(default_factory=lambda: np.empty(0))
+    channels: Floats = field(default_factory=lambda: np.empty(0))
+    rates: Floats = field(default_factory=lambda: np.empty(0))
     metrics: Mapping[str, Floats] = field(default_factory=dict)
+    nan_rows: Mapping[str, Ints] = field(default_factory=dict)
     classes: Sequence[str] = ()
     label_codes: Codes = field(default_factory=lambda: np.empty(0, np.int32))
     predicted_codes: Codes = field(default_factory=lambda: np.empty(0, np.int32))
     tag_sets: Sequence[tuple[str, ...]] = ()
     tag_codes: Codes = field(default_factory=lambda: np.empty(0, np.int32))
+    track_sets: Sequence[tuple[str, ...]] = ()
+    track_codes: Codes = field(default_factory=lambda: np.empty(0, np.int32))
+    files: Sequence[str] = ()
+    file_codes: Codes = field(default_factory=lambda: np.empty(0, np.int32))
     texts: Sequence[str] = ()
+    keys: Sequence[str] = ()
     id_codes: Codes = field(default_factory=lambda: np.empty(0, np.int32))
     current: Mask = field(default_factory=lambda: np.empty(0, np.bool_))
     broken: Mask = field(default_factory=lambda: np.empty(0, np.bool_))
+    id_keys: tuple[npt.NDArray[np.uint64], ...] = ()
+    """The ids' bytes as numbers that sort like them, most significant first; empty when an id is too long for that."""
+    parameters: Callable[[str, str, int], Floats] | None = None
+    """Reads one side of a parameter of the first rows anew: hundreds for each item would not fit in memory."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -95,6 +114,16 @@ class SampleColumns:
             ends = np.append(self.id_codes[order][1:] != self.id_codes[order][:-1], True)
             mask[order[ends]] = True
         return mask
+
+    def is_nan(self, metric: str) -> Mask:
+        """Where a metric is NaN itself, shape (N,)."""
+        mask = np.zeros(len(self), np.bool_)
+        mask[self.nan_rows.get(metric, np.empty(0, np.int64))] = True
+        return mask
+
+    def parameter(self, side: str, name: str) -> Floats:
+        """`target`, `predicted` or `error` of a parameter, shape (N,), NaN where there is none. Reads the index."""
+        return np.full(len(self), np.nan) if self.parameters is None else self.parameters(side, name, len(self))
 
     def rows_of(self, id: str) -> Ints:
         """The current rows of an id, by rising step."""
@@ -116,14 +145,22 @@ class ColumnBuilder:
     def __init__(self) -> None:
         self._ids: list[str] = []
         self._texts: list[str] = []
+        self._keys: list[str] = []
         self._steps, self._t = GrowingArray(np.int64), GrowingArray(np.float64)
         self._epochs, self._seconds = GrowingArray(np.float64), GrowingArray(np.float64)
         self._labels, self._predicted = GrowingArray(np.int32), GrowingArray(np.int32)
         self._tags, self._id_codes = GrowingArray(np.int32), GrowingArray(np.int32)
+        self._tracks, self._files = GrowingArray(np.int32), GrowingArray(np.int32)
+        self._channels, self._rates = GrowingArray(np.float64), GrowingArray(np.float64)
         self._broken = GrowingArray(np.bool_)
+        self._id_keys = tuple(GrowingArray(np.uint64) for _ in range(ID_WORDS))
+        self._long_ids = False
         self._metrics: dict[str, GrowingArray] = {}
+        self._nan_rows: dict[str, GrowingArray] = {}
         self._classes: dict[str, int] = {}
         self._tag_sets: dict[tuple[str, ...], int] = {}
+        self._track_sets: dict[tuple[str, ...], int] = {}
+        self._file_names: dict[str, int] = {}
         self._known_ids: dict[str, int] = {}
         self._newest: dict[tuple[int, int], int] = {}
         self._replaced: list[int] = []
@@ -146,21 +183,22 @@ class ColumnBuilder:
                 self._replaced.append(older)
             self._newest[place] = row
         self._ids += [line.id for line in rows]
+        self._add_id_keys([line.id for line in rows])
         self._texts += [_searchable(line.text) for line in rows]
+        self._keys += ["" if line.key is None else str(line.key) for line in rows]
         self._steps.extend(np.asarray(steps, np.int64))
         self._id_codes.extend(np.asarray(codes, np.int32))
         self._t.extend(_floats([line.t for line in rows]))
         self._epochs.extend(_floats([line.epoch for line in rows]))
-        sounds = [_length_and_fault(line) for line in rows]
-        self._seconds.extend(np.asarray([seconds for seconds, _ in sounds], np.float64))
+        sounds = [_sound_facts(line) for line in rows]
+        for which, column in enumerate((self._seconds, self._channels, self._rates)):
+            column.extend(np.asarray([facts[which] for facts in sounds], np.float64))
+        self._tracks.extend(_numbered([tuple(line.tracks) for line in rows], self._track_sets))
+        self._files.extend(_numbered([line.file for line in rows], self._file_names))
         self._labels.extend(self._coded([line.label for line in rows]))
         self._predicted.extend(self._coded([line.predicted for line in rows]))
-        tag_sets = [tuple(line.tags) for line in rows]
-        known = self._tag_sets
-        self._tags.extend(
-            np.asarray([known.setdefault(tags, len(known)) if tags else -1 for tags in tag_sets], np.int32)
-        )
-        faults = [fault or bool(problems) for (_, fault), (_, problems) in zip(sounds, lines, strict=True)]
+        self._tags.extend(_numbered([tuple(line.tags) for line in rows], self._tag_sets))
+        faults = [facts[3] or bool(problems) for facts, (_, problems) in zip(sounds, lines, strict=True)]
         self._broken.extend(np.asarray(faults, np.bool_))
         self._add_metrics(rows, first)
 
@@ -173,16 +211,25 @@ class ColumnBuilder:
             t=self._t.view(),
             epochs=self._epochs.view(),
             seconds=self._seconds.view(),
+            channels=self._channels.view(),
+            rates=self._rates.view(),
             metrics={name: column.view() for name, column in self._metrics.items()},
+            nan_rows={name: column.view() for name, column in self._nan_rows.items()},
             classes=tuple(self._classes),
             label_codes=self._labels.view(),
             predicted_codes=self._predicted.view(),
             tag_sets=tuple(self._tag_sets),
             tag_codes=self._tags.view(),
+            track_sets=tuple(self._track_sets),
+            track_codes=self._tracks.view(),
+            files=tuple(self._file_names),
+            file_codes=self._files.view(),
             texts=Prefix(self._texts, count),
+            keys=Prefix(self._keys, count),
             id_codes=self._id_codes.view(),
             current=self._current_mask(count),
             broken=self._broken.view(),
+            id_keys=() if self._long_ids else tuple(words.view() for words in self._id_keys),
         )
 
     def _current_mask(self, count: int) -> Mask:
@@ -195,12 +242,23 @@ class ColumnBuilder:
             mask.flags.writeable = False
         return self._current
 
+    def _add_id_keys(self, ids: list[str]) -> None:
+        """UTF-8 sorts like the characters; 100,000 strings would be compared for a third of a second at each sort."""
+        if self._long_ids:
+            return
+        encoded = [id.encode("utf-8", "surrogatepass") for id in ids]
+        self._long_ids = max(map(len, encoded)) > 8 * ID_WORDS
+        if not self._long_ids:
+            keys = np.array(encoded, f"S{8 * ID_WORDS}").view(">u8").reshape(-1, ID_WORDS)
+            for words, column in zip(self._id_keys, keys.T, strict=True):
+                words.extend(column.astype(np.uint64))
+
     def _coded(self, words: list[str | None]) -> Codes:
         known = self._classes
         return np.asarray([-1 if word is None else known.setdefault(word, len(known)) for word in words], np.int32)
 
     def _add_metrics(self, rows: list[IndexLine], first: int) -> None:
-        """Columns that a row does not name get NaN there."""
+        """Columns that a row does not name get NaN there; which NaN are values is kept apart."""
         batch = {name: np.full(len(rows), np.nan) for name in self._metrics}
         for place, line in enumerate(rows):
             for name, raw in line.metrics.items():
@@ -212,11 +270,18 @@ class ColumnBuilder:
                 value = raw if type(raw) is float else as_float(raw)
                 if value is not None:
                     column[place] = value
+                    if value != value:
+                        self._nan_rows.setdefault(name, GrowingArray(np.int64)).extend(np.asarray([first + place]))
         for name, values in batch.items():
             if name not in self._metrics:
                 self._metrics[name] = GrowingArray(np.float64)
                 self._metrics[name].extend(np.full(first, np.nan))
             self._metrics[name].extend(values)
+
+
+def _numbered(words: Sequence[Word | None], known: dict[Word, int]) -> Codes:
+    """Each word's number among the different ones, new ones appended; -1 for none and for an empty one."""
+    return np.asarray([known.setdefault(word, len(known)) if word else -1 for word in words], np.int32)
 
 
 def _floats(values: list[float | None]) -> Floats:
@@ -228,16 +293,27 @@ def _searchable(text: Mapping[str, str]) -> str:
     return "\n".join(text.values())[:MOST_TEXT].casefold() if text else ""
 
 
-def _length_and_fault(line: IndexLine) -> tuple[float, bool]:
-    """The longest track in seconds, and whether a track is empty or not finite; quick, as it runs for every line."""
-    longest, fault = np.nan, False
+def _sound_facts(line: IndexLine) -> tuple[float, float, float, bool]:
+    """The longest track in seconds, the most channels, the highest rate, and whether a track is empty or not finite.
+
+    Quick, as it runs for every line.
+    """
+    longest, channels, rate, fault = np.nan, np.nan, np.nan, False
     for track in line.tracks.values():
-        frames, rate = track.get("frames"), track.get("rate")
-        if type(frames) is not int or type(rate) is not int or rate <= 0 or frames < 0:
-            item = item_of(line)
-            return item.seconds or np.nan, True
+        frames, hertz, count = track.get("frames"), track.get("rate"), track.get("channels")
+        if not (type(frames) is int and type(hertz) is int and type(count) is int and hertz > 0 and frames >= 0):
+            return _slow_sound_facts(line)
         fault = fault or not frames or bool(track.get("not_finite"))
-        seconds = frames / rate
-        if not longest >= seconds:
-            longest = seconds
-    return longest, fault
+        seconds = frames / hertz
+        longest = longest if longest >= seconds else seconds
+        channels = channels if channels >= count else count
+        rate = rate if rate >= hertz else hertz
+    return longest, channels, rate, fault
+
+
+def _slow_sound_facts(line: IndexLine) -> tuple[float, float, float, bool]:
+    """The same of a line with something wrong in it: of the tracks that can be believed."""
+    places = item_of(line).tracks.values()
+    facts = [(place.seconds, float(place.channels), float(place.rate)) for place in places]
+    longest, channels, rate = map(max, zip(*facts, strict=True)) if facts else (np.nan, np.nan, np.nan)
+    return longest, channels, rate, True

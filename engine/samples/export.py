@@ -1,115 +1,68 @@
-"""Samples as files that any program opens: WAV or FLAC for the sound, one CSV for all the rest.
+"""Samples as files: the sound and attachments of many items, and one CSV for all the rest.
 
-WAV keeps the float32 samples as they are; FLAC has 24 bits, at most 8 channels, and clips at full scale, which is
-counted and said. NaN and infinite samples become silence in both, counted too. Files are written under a temporary name
-and renamed when whole; no name from a run becomes a path before `ids.file_name` had it.
+No name from a run becomes a path before `ids.file_name` had it.
 """
 
 from __future__ import annotations
 
-import csv
-import math
+import contextlib
+import errno
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from ..format import plain
-from .arrays import Audio, SampleError
+from .export_sound import (
+    KINDS,
+    Cancelled,
+    ExportCancelled,
+    Exported,
+    export_read,
+    export_track,
+    flac_limit,
+    words_of,
+)
+from .export_table import item_cells, write_table
+from .faults import SampleError
 from .ids import file_name
 from .items import SampleItem
 from .notes import SampleNotes
-from .reader import PART_FRAMES, SampleSet
+from .reader import SampleSet
 
-KINDS = ("wav", "flac")
+__all__ = [
+    "KINDS",
+    "ExportCancelled",
+    "ExportReport",
+    "Exported",
+    "export_read",
+    "export_set",
+    "export_track",
+    "flac_limit",
+    "item_stem",
+    "make_folder",
+]
+
 TABLE_FILE = "samples.csv"
-_SUBTYPES = {"wav": "FLOAT", "flac": "PCM_24"}
-_MOST_FLAC_CHANNELS = 8
-_MOST_FLAC_RATE = 655_350
-
-
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """A written file. `clipped` samples were beyond full scale (FLAC), `silenced` ones were NaN or infinite."""
-
-    path: Path
-    frames: int
-    clipped: int = 0
-    silenced: int = 0
+MOST_ATTACHMENT_BYTES = 1 << 32
+_COPIED_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What `export_set` wrote; `problems` holds a sentence for each track that could not be, with its item's id."""
+    """What `export_set` wrote.
+
+    Parameters
+    ----------
+    problems: a sentence for each thing that could not be written or was changed, with its item's name.
+    empty: the names of items that have something to write of which nothing could be.
+    """
 
     table: Path
     files: tuple[Exported, ...]
     problems: tuple[str, ...]
-
-
-def export_track(
-    samples: SampleSet, item: SampleItem, track: str, path: Path, *, start: int = 0, frames: int | None = None
-) -> Exported:
-    """Write a track, or `frames` frames from `start` on, to `path`; its ending says `.wav` or `.flac`.
-
-    Reads and writes by parts: two hours take no more memory than a second. A file that is there is replaced.
-
-    Raises
-    ------
-    SampleError: the samples cannot be read, or the file cannot be written or hold them.
-    """
-    kind = path.suffix.lower().removeprefix(".")
-    place = item.tracks.get(track)
-    if kind not in KINDS:
-        raise SampleError(f"{path.name} is neither .wav nor .flac.")
-    if place is None:
-        raise SampleError(f"The item has no track {plain(track, 40)!r}.")
-    if kind == "flac" and (place.channels > _MOST_FLAC_CHANNELS or place.rate > _MOST_FLAC_RATE):
-        raise SampleError(f"FLAC holds no {place.channels} channels at {place.rate} Hz: export as .wav instead.")
-    begin = min(max(start, 0), place.frames)
-    end = place.frames if frames is None else min(max(start + frames, begin), place.frames)
-    return _write(path, kind, place.rate, place.channels, _parts(samples, item, track, begin, end))
-
-
-def _parts(samples: SampleSet, item: SampleItem, track: str, begin: int, end: int) -> Iterator[Audio]:
-    for start in range(begin, end, PART_FRAMES):
-        yield samples.audio(item, track, start, min(PART_FRAMES, end - start))
-
-
-def _write(path: Path, kind: str, rate: int, channels: int, parts: Iterator[Audio]) -> Exported:
-    soundfile = _soundfile()
-    temporary = path.with_name(f".{secrets.token_hex(4)}.{kind}")
-    frames = clipped = silenced = 0
-    try:
-        with soundfile.SoundFile(
-            temporary, "w", samplerate=rate, channels=channels, subtype=_SUBTYPES[kind], format=kind.upper()
-        ) as sound:
-            for part in parts:
-                good = np.isfinite(part)
-                silenced += part.size - int(np.count_nonzero(good))
-                part = np.where(good, part, np.float32(0))
-                if kind == "flac":
-                    clipped += int(np.count_nonzero(np.abs(part) > 1))
-                    part = np.clip(part, -1, 1)
-                sound.write(part)
-                frames += len(part)
-        temporary.replace(path)
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise SampleError(f"{path} could not be written ({plain(str(error), 160)}).") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return Exported(path, frames, clipped, silenced)
-
-
-def _soundfile() -> Any:
-    try:
-        import soundfile
-    except (ImportError, OSError) as error:
-        raise SampleError("Export needs the soundfile package and libsndfile: pip install soundfile.") from error
-    return soundfile
+    attachments: tuple[Path, ...] = ()
+    empty: tuple[str, ...] = ()
 
 
 def export_set(
@@ -121,48 +74,130 @@ def export_set(
     tracks: Sequence[str] | None = None,
     notes: SampleNotes | None = None,
     progress: Callable[[int, int], None] | None = None,
+    cancelled: Cancelled = lambda: False,
+    attachments: bool = False,
 ) -> ExportReport:
     """Write the tracks of `rows` (all of them, or those named) into `directory`, and one CSV row an item.
 
-    A track that cannot be read costs itself only. `progress(done, total)` is called after each item.
+    A track that cannot be read costs itself only; `ExportReport.empty` names the items of which nothing came.
+    `progress(done, total)` is called after each item. `attachments`:
+    their attached files too, from their host where they are not here.
 
     Raises
     ------
-    SampleError: the folder or the table cannot be written.
+    SampleError: the folder or the table cannot be written. ExportCancelled: `cancelled()` became true; what is written
+        by then stays, whole files only, with a table of it.
     """
     if kind not in KINDS:
         raise SampleError(f"Samples are exported as {' or '.join(KINDS)}, not {plain(kind, 20)!r}.")
     files: list[Exported] = []
     problems: list[str] = []
     lines: list[dict[str, str]] = []
-    taken: set[str] = set()
+    copied: list[Path] = []
+    empty: list[str] = []
+    taken: set[str] = {TABLE_FILE}
+    table = directory / TABLE_FILE
+    done = 0
+    make_folder(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for done, row in enumerate(rows, 1):
+        for row in rows:
             item = samples.item(int(row))
-            line = _facts(item, notes)
-            wrong = list(item.problems)
-            for track in item.tracks if tracks is None else [name for name in tracks if name in item.tracks]:
-                name = _free_name(item, track, kind, taken)
+            line = item_cells(item, notes)
+            lines.append(line)
+            wrong, written_before = list(item.problems), len(files) + len(copied)
+            chosen = list(item.tracks) if tracks is None else [name for name in tracks if name in item.tracks]
+            for track in chosen:
+                name = _free_name(item, track, kind if item.tracks[track].frames else "wav", taken)
                 try:
-                    written = export_track(samples, item, track, directory / name)
+                    written = export_track(samples, item, track, directory / name, cancelled=cancelled)
+                except ExportCancelled:
+                    raise
                 except SampleError as error:
                     wrong.append(str(error))
                     continue
                 files.append(written)
                 line[f"file/{track}"] = name
                 wrong += _remarks(track, written)
+            for name in item.attachments if attachments else ():
+                try:
+                    copied.append(_copy_attachment(samples, item, name, directory, taken, cancelled))
+                    line[f"attachment/{name}"] = copied[-1].name
+                except ExportCancelled:
+                    raise
+                except SampleError as error:
+                    wrong.append(str(error))
             line["problem"] = " ".join(wrong)
-            problems += [f"{plain(item.id, 40)}: {text}" for text in wrong]
-            lines.append(line)
+            name = plain(item.key or item.id, 60)
+            problems += [f"{name}: {text}" for text in wrong]
+            promised = bool(chosen or item.problems or (attachments and item.attachments))
+            if promised and len(files) + len(copied) == written_before:
+                empty.append(name)
+            done += 1
             if progress is not None:
                 progress(done, len(rows))
-        table = directory / TABLE_FILE
-        _write_table(table, lines)
+            if done < len(rows) and cancelled():
+                raise ExportCancelled
+    except (ExportCancelled, KeyboardInterrupt) as error:
+        with contextlib.suppress(OSError):
+            write_table(table, lines)
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise ExportCancelled(f"The export was cancelled after {done:,} of {len(rows):,} items.") from None
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise SampleError(f"The export to {directory} failed ({plain(reason, 120)}): free space or rights?") from error
-    return ExportReport(table, tuple(files), tuple(problems))
+        raise _failed(directory, error) from error
+    try:
+        write_table(table, lines)
+    except OSError as error:
+        raise _failed(directory, error) from error
+    return ExportReport(table, tuple(files), tuple(problems), tuple(copied), tuple(empty))
+
+
+def make_folder(directory: Path) -> None:
+    """Make the folder that an export goes to.
+
+    Raises
+    ------
+    SampleError: it cannot be made, or is a file.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        for there in (directory, *directory.parents):
+            if there.is_file():
+                raise SampleError(f"{there} is a file: an export needs a folder, so name another one.") from None
+        reason = "the system keeps no files there" if error.errno == errno.ENOENT else words_of(error, directory)
+        raise SampleError(f"The folder {directory} cannot be made ({reason}): name one where you may write.") from error
+
+
+def _failed(directory: Path, error: OSError) -> SampleError:
+    return SampleError(f"The export to {directory} failed ({words_of(error, directory)}): name a folder with room.")
+
+
+def _copy_attachment(
+    samples: SampleSet, item: SampleItem, name: str, directory: Path, taken: set[str], cancelled: Cancelled
+) -> Path:
+    """Copy one attachment beside the sound, whole or not at all."""
+    ending = file_name(Path(item.attachments[name]).suffix.removeprefix("."), "")
+    stem = file_name(name)
+    kind = ending if ending and not stem.endswith(f".{ending}") else ""
+    path = directory / _free_name(item, name, kind, taken)
+    temporary = path.with_name(f".{secrets.token_hex(4)}.part")
+    try:
+        with open(temporary, "xb") as target, samples.open_attachment(item, name) as source:
+            while data := source.read(_COPIED_BYTES):
+                if cancelled():
+                    raise ExportCancelled("The export was cancelled.")
+                if target.tell() > MOST_ATTACHMENT_BYTES:
+                    raise SampleError(f"The attachment {plain(name, 40)!r} is too large to copy.")
+                target.write(data)
+        temporary.replace(path)
+    except OSError as error:
+        reason = words_of(error, directory)
+        raise SampleError(f"The attachment {plain(name, 40)!r} could not be copied ({reason}).") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return path
 
 
 def _remarks(track: str, written: Exported) -> list[str]:
@@ -174,64 +209,18 @@ def _remarks(track: str, written: Exported) -> list[str]:
     return remarks
 
 
+def item_stem(item: SampleItem) -> str:
+    """How the names of an item's files begin: its key where it has one, else its id, and the step."""
+    step = "" if item.step is None else f"-step{item.step}"
+    return f"{file_name(item.key or '', file_name(item.id))}{step}"
+
+
 def _free_name(item: SampleItem, track: str, kind: str, taken: set[str]) -> str:
     """A name no other file of this export has, also where upper and lower case are the same."""
-    step = "" if item.step is None else f"-step{item.step}"
-    stem = f"{file_name(item.id)}{step}-{file_name(track)}"
-    name, number = f"{stem}.{kind}", 1
+    stem, ending = f"{item_stem(item)}-{file_name(track)}", f".{kind}" if kind else ""
+    name, number = f"{stem}{ending}", 1
     while name.casefold() in taken:
         number += 1
-        name = f"{stem}.{number}.{kind}"
+        name = f"{stem}.{number}{ending}"
     taken.add(name.casefold())
     return name
-
-
-def _facts(item: SampleItem, notes: SampleNotes | None) -> dict[str, str]:
-    """An item's cells by column name, `metric/…`, `text/…` and `probability/…` for what has names of its own."""
-    cells = {
-        "id": item.id,
-        "step": "" if item.step is None else str(item.step),
-        "epoch": _cell(item.epoch),
-        "label": item.label or "",
-        "predicted": item.predicted or "",
-        "tags": " ".join(item.tags),
-        "seconds": _cell(item.seconds),
-    }
-    cells |= {f"metric/{name}": _cell(value) for name, value in item.metrics.items()}
-    cells |= {f"text/{name}": value for name, value in item.text.items()}
-    cells |= {f"probability/{name}": _cell(value) for name, value in item.probabilities.items()}
-    for name, parameter in item.parameters.items():
-        cells[f"target/{name}"], cells[f"predicted/{name}"] = _cell(parameter.target), _cell(parameter.predicted)
-    if notes is not None:
-        note = notes.of(item)
-        cells |= {"rating": "" if note.rating is None else str(note.rating), "note": note.text}
-    return cells
-
-
-def _cell(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else repr(float(value))
-
-
-def _write_table(path: Path, lines: list[dict[str, str]]) -> None:
-    columns: dict[str, None] = {}
-    for line in lines:
-        columns |= dict.fromkeys(line)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with open(temporary, "w", newline="", encoding="utf-8", errors="replace") as handle:
-            table = csv.writer(handle)
-            table.writerow([_harmless(name) for name in columns])
-            table.writerows([_harmless(line.get(name, "")) for name in columns] for line in lines)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _harmless(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula and no terminal for a command; line ends stay."""
-    clean = "".join(char if char.isprintable() or char in "\n\t" else "·" for char in cell)
-    try:
-        float(clean)
-    except ValueError:
-        return f"'{clean}" if clean[:1] in ("=", "+", "-", "@", "\t") else clean
-    return clean

@@ -14,7 +14,10 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
+from ..names import is_set_name
 from .items import TRACK_ORDER
+
+__all__ = ["audio_id", "dataset_name", "file_name", "identifying_track", "is_set_name", "item_id"]
 
 _ID_BYTES = 8
 _FRAMES_AT_ONCE = 1 << 18
@@ -58,8 +61,3 @@ def file_name(text: str, fallback: str = "unnamed") -> str:
     """A name of a file or folder from any text: no separators, no leading dot, at most 80 characters."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text)
     return re.sub(r"\.{2,}", ".", plain).strip("-").lstrip(".-")[:80] or fallback
-
-
-def is_set_name(name: str) -> bool:
-    """Whether a folder below `samples/` can be a set."""
-    return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}", name) is not None

@@ -62,13 +62,15 @@ class Parameter:
 class SampleItem:
     """One item of one evaluation. `row` is its place in the set's columns, stable until the index is rewound.
 
-    `step` None: logged without one. `probabilities` per class in 0…1 as the trainer gave them. `tracks` in the order
-    in which to show them. `problems`: sentences about the line itself; `SampleSet.problem` also looks at the files.
+    `key`: what its user calls it, None where only its samples tell which it is. `step` None: logged without one.
+    `probabilities` per class in 0…1 as the trainer gave them. `tracks` in the order in which to show them. `problems`:
+    sentences about the line itself; `SampleSet.problem` also looks at the files.
     """
 
     id: str
     set: str = ""
     row: int = -1
+    key: str | None = None
     step: int | None = None
     epoch: float | None = None
     t: float | None = None
@@ -94,6 +96,7 @@ class IndexLine(msgspec.Struct, gc=False):
     """A whole index line as the writer writes it; the quick way in. Unknown fields are ignored."""
 
     id: str
+    key: str | int | float | None = None
     step: int | None = None
     epoch: float | None = None
     t: float | None = None
@@ -113,6 +116,8 @@ _decoder = msgspec.json.Decoder(IndexLine)
 _MOST_STEP = 2**62
 _MOST_TIME = 1e12
 _MOST_ID = 200
+MOST_KEY = 400
+"""Characters of a key that are kept to be shown and found; the id is made of all of them."""
 
 
 def decode_index_line(line: bytes) -> tuple[IndexLine, tuple[str, ...]] | None:
@@ -130,6 +135,8 @@ def decode_index_line(line: bytes) -> tuple[IndexLine, tuple[str, ...]] | None:
     if found.step is not None and not -_MOST_STEP <= found.step <= _MOST_STEP:
         found.step = None
         problems.append("The step in the index line is absurd.")
+    if found.key is not None:
+        found.key = str(found.key)[:MOST_KEY] or None
     for name in ("epoch", "t"):
         value = getattr(found, name)
         if value is not None and not abs(value) <= _MOST_TIME:
@@ -188,6 +195,7 @@ def item_of(line: IndexLine, problems: tuple[str, ...] = (), *, set: str = "", r
         id=line.id,
         set=set,
         row=row,
+        key=None if line.key is None else str(line.key),
         step=line.step,
         epoch=line.epoch,
         t=line.t,

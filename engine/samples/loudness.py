@@ -64,10 +64,16 @@ class LoudnessMeter:
         self._waiting: list[npt.NDArray[np.float32]] = []
         self._waiting_frames = 0
         self._energies: list[npt.NDArray[np.float64]] = []
+        self._short: list[npt.NDArray[np.float32]] | None = []
+        self._frames = 0
 
     def add(self, block: FloatArray) -> None:
         """The next frames, shape (frames, channels), all finite."""
-        self._waiting.append(np.asarray(block, dtype=np.float32))
+        audio = np.asarray(block, dtype=np.float32)
+        self._frames += len(audio)
+        if self._short is not None:
+            self._short = [*self._short, audio] if self._frames < STEPS_PER_BLOCK * self._step else None
+        self._waiting.append(audio)
         self._waiting_frames += len(block)
         if self._waiting_frames >= self._stretch:
             audio = np.concatenate(self._waiting)
@@ -87,6 +93,18 @@ class LoudnessMeter:
         blocks = (sums[STEPS_PER_BLOCK:] - sums[:-STEPS_PER_BLOCK]) / STEPS_PER_BLOCK
         return _gated(blocks)
 
+    def level(self) -> float:
+        """`integrated`, and for a clip shorter than a gating block what can be said of it, so that it can be matched.
+
+        BS.1770 defines no gated loudness of less than 400 ms. This is its measure before any gating (Annex 1, equation
+        2: -0.691 + 10 log10 of the K-weighted mean square) over the length of the clip; -inf below the absolute gate.
+        """
+        if not self._short or not self._frames:
+            return self.integrated()
+        audio = np.concatenate(self._short)
+        power = float(self._weighted(np.concatenate((np.zeros_like(self._before), audio))).mean())
+        return -0.691 + 10 * math.log10(power) if power > 10 ** ((ABSOLUTE_GATE_LUFS + 0.691) / 10) else -math.inf
+
     def _rest(self) -> None:
         """Weigh the whole steps that wait; the standard leaves an incomplete block at the end out."""
         if self._waiting_frames >= self._step:
@@ -100,13 +118,17 @@ class LoudnessMeter:
         """Mean square of each step of whole steps, summed over channels."""
         joined = np.concatenate((self._before, audio))
         self._before = joined[-self._context :]
+        self._energies.append(self._weighted(joined).reshape(-1, self._step).mean(axis=1))
+
+    def _weighted(self, joined: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Squares of the K-weighted samples, summed over channels, of what follows the context."""
         size = _fast_length(len(joined) + self._context)
         response = k_weighting(np.fft.rfftfreq(size, 1 / self._rate), self._rate)
-        power = np.zeros(len(audio))
+        power = np.zeros(len(joined) - self._context)
         for channel in joined.T:
             spectrum = np.fft.rfft(channel, size)
-            power += np.fft.irfft(spectrum * response, size)[self._context : self._context + len(audio)] ** 2
-        self._energies.append(power.reshape(-1, self._step).mean(axis=1))
+            power += np.fft.irfft(spectrum * response, size)[self._context : len(joined)] ** 2
+        return power
 
 
 def _gated(blocks: npt.NDArray[np.float64]) -> float:

@@ -42,7 +42,8 @@ class Measures:
     dc_offset: mean of the channel where it is largest, linear.
     silence: share of 20 ms windows below -60 dBFS, 0 to 1.
     loudness_lufs: integrated loudness after BS.1770-4, as other meters show it.
-    heard_lufs: loudness as played on two loudspeakers; this is what level matching needs.
+    heard_lufs: loudness as played on two loudspeakers; this is what level matching needs, so clips under 400 ms have
+        one too (`LoudnessMeter.level`).
     not_finite: samples that are NaN or infinite.
     """
 
@@ -100,9 +101,9 @@ class Meter:
         """The facts so far."""
         loudness = self._loudness.integrated()
         if self._stereo:
-            heard = self._stereo.integrated()
+            heard = self._stereo.level()
         else:
-            heard = loudness + (DUAL_MONO_LU if self._channels == 1 else 0.0)
+            heard = self._loudness.level() + (DUAL_MONO_LU if self._channels == 1 else 0.0)
         means = self._sums / max(1, self._frames)
         return Measures(
             frames=self._frames,
@@ -164,15 +165,19 @@ def _clipped(lengths: npt.NDArray[np.int64], beyond: npt.NDArray[np.int64]) -> i
 def between_samples(channel: Block, above: float = 0.0) -> float:
     """The largest absolute value at four times the rate, if it is larger than `above`; shape (frames,).
 
-    Only the neighbourhoods of samples that could hide such a peak are looked at: between samples a signal rises to
-    hardly more than twice the larger of them in practice.
+    Only where a peak may hide is looked: what the interpolator makes of some samples is at most `_MOST_RISE` times the
+    largest of them. So blocks of any size find the same.
     """
-    reach = _TAPS // 2
     size = np.abs(channel)
-    near = np.flatnonzero(size[reach:-reach] > max(above, float(size.max(initial=0.0))) / 2) + reach
+    if len(size) < _TAPS or not size.any():
+        return 0.0
+    largest = np.maximum(size[:-1], size[1:])
+    for shift in (2, 4, 4):  # of 4, 8 and 12 samples: _TAPS
+        largest = np.maximum(largest[:-shift], largest[shift:])
+    near = np.flatnonzero(largest * _MOST_RISE > max(above, float(size.max())))
     if not len(near):
         return 0.0
-    windows = np.lib.stride_tricks.sliding_window_view(channel, _TAPS)[near - reach + 1]
+    windows = np.lib.stride_tricks.sliding_window_view(channel, _TAPS)[near]
     return float(np.abs(windows @ _PHASES).max())
 
 
@@ -185,6 +190,7 @@ def _phases() -> npt.NDArray[np.float32]:
 
 
 _PHASES = _phases()
+_MOST_RISE = float(np.abs(_PHASES).sum(axis=0).max()) * 1.0001
 
 
 def decibels(amplitude: float) -> float:

@@ -1,7 +1,8 @@
-"""What the listener thinks of an item: a rating and a note, in `notes/samples.jsonl` of the run, never in its samples.
+"""What the listener thinks of an item: a rating, a note, blind tests, in `notes/samples.jsonl` of the run, never in its
+samples.
 
-Append-only, one line a change, the last one counts; the mirror of a remote run leaves `notes/` alone. A rating belongs
-to an item at one step: the same clip is worse at step 1,000.
+Append-only, one line a change, the last one counts; blind tests (`kind` "blind") all do. The mirror of a remote run
+leaves `notes/` alone. A rating belongs to an item at one step: the same clip is worse at step 1,000.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import numpy as np
 
 from ..format import plain
 from ..journal import WHOLE, Budget
-from .arrays import SampleError
 from .columns import NO_STEP, SampleColumns
+from .faults import SampleError
 from .items import SampleItem
 from .lines import IndexReader
 from .query import NoteColumns
@@ -25,6 +26,9 @@ from .query import NoteColumns
 NOTES_FILE = Path("notes") / "samples.jsonl"
 MOST_NOTE = 4000
 BEST = 5
+BLIND = "blind"
+MOST_TESTS = 200
+"""Blind tests that are remembered of one item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +39,42 @@ class Note:
     text: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class BlindNote:
+    """What came out of a blind A/B/X test of the two in `pair`: `right` of `trials`, `p` of so many by guessing."""
+
+    pair: tuple[str, str]
+    trials: int
+    right: int
+    p: float
+    step: int | None = None
+    t: float = 0.0
+
+
 class _Line(msgspec.Struct, gc=False):
     set: str
     id: str
     step: int | None = None
+    kind: str = ""
     rating: int | None = None
     note: str = ""
     t: float = 0.0
 
 
+class _BlindLine(msgspec.Struct, gc=False):
+    set: str
+    id: str
+    pair: tuple[str, str]
+    trials: int
+    right: int
+    p: float
+    step: int | None = None
+    kind: str = BLIND
+    t: float = 0.0
+
+
 _decoder = msgspec.json.Decoder(_Line)
+_blind_decoder = msgspec.json.Decoder(_BlindLine)
 
 
 class SampleNotes:
@@ -54,6 +84,7 @@ class SampleNotes:
         self.path = run_dir / NOTES_FILE
         self._reader = IndexReader(self.path)
         self._notes: dict[tuple[str, str, int | None], Note] = {}
+        self._tests: dict[tuple[str, str], list[BlindNote]] = {}
         self.poll()
 
     def poll(self, budget: Budget = WHOLE) -> bool:
@@ -63,11 +94,16 @@ class SampleNotes:
         except OSError:
             return False
         if found.rewound:
-            self._notes = {}
+            self._notes, self._tests = {}, {}
         for text in found.lines:
             try:
                 line = _decoder.decode(text)
+                test = _blind_decoder.decode(text) if line.kind == BLIND else None
             except (msgspec.DecodeError, UnicodeDecodeError):
+                continue
+            if test is not None:
+                self._remember(test)
+            if line.kind:
                 continue
             rating = line.rating if line.rating is not None and 1 <= line.rating <= BEST else None
             self._notes[line.set, line.id, line.step] = Note(rating, line.note[:MOST_NOTE])
@@ -87,6 +123,25 @@ class SampleNotes:
         """Note something about an item; an empty text takes the note back."""
         return self._keep(item, Note(self.of(item).rating, text.strip()[:MOST_NOTE]))
 
+    def blind_tests(self, item: SampleItem) -> tuple[BlindNote, ...]:
+        """The blind tests of an item, at whichever steps, the first one first."""
+        return tuple(self._tests.get((item.set, item.id), ()))
+
+    def keep_test(self, item: SampleItem, test: BlindNote) -> None:
+        """Keep what came out of a blind test.
+
+        Raises
+        ------
+        SampleError: it cannot be written.
+        """
+        first, second = (name.encode("utf-8", "replace").decode()[:200] for name in test.pair)
+        now = round(time.time(), 3)
+        line = _BlindLine(
+            item.set, item.id, (first, second), test.trials, test.right, round(test.p, 6), item.step, t=now
+        )
+        self._append(line)
+        self._remember(line)
+
     def columns(self, items: SampleColumns, set: str) -> NoteColumns:
         """Ratings and notes by row, for filters and sorting."""
         ratings, texts = np.full(len(items), np.nan), [""] * len(items)
@@ -102,7 +157,18 @@ class SampleNotes:
 
     def _keep(self, item: SampleItem, note: Note) -> Note:
         text = note.text.encode("utf-8", "replace").decode()
-        line = _Line(item.set, item.id, item.step, note.rating, text, round(time.time(), 3))
+        self._append(_Line(item.set, item.id, item.step, "", note.rating, text, round(time.time(), 3)))
+        self._notes[item.set, item.id, item.step] = note
+        return note
+
+    def _remember(self, line: _BlindLine) -> None:
+        """Once, although a line of ours is read again by the next poll."""
+        tests = self._tests.setdefault((line.set, line.id), [])
+        test = BlindNote(line.pair, line.trials, line.right, line.p, line.step, line.t)
+        if len(tests) < MOST_TESTS and 0 <= line.right <= line.trials and test not in tests:
+            tests.append(test)
+
+    def _append(self, line: _Line | _BlindLine) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -115,5 +181,3 @@ class SampleNotes:
         except OSError as error:
             reason = plain(error.strerror or str(error), 120)
             raise SampleError(f"The note could not be written to {self.path}: {reason}.") from error
-        self._notes[item.set, item.id, item.step] = note
-        return note

@@ -1,10 +1,12 @@
 """The order of rows: sorted worst first, grouped by label, or those behind one cell of a confusion matrix.
 
-What has no value comes last in both directions, and equal rows keep the order they had.
+What has no value comes last in both directions, and equal rows keep the order they had. A metric that is NaN is the
+worst there can be: before all others worst first, after them best first.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,15 +17,30 @@ from ..headline import direction_of, goal_of
 from .columns import Codes, Floats, Ints, Mask, SampleColumns
 from .query import NoteColumns, QueryError, coded, number_column
 
+_ON_A_SET = re.compile(r"^(val|valid|validation|eval|test|dev)[_.-]")
 
-def default_sort(columns: SampleColumns, preferred: str | None = None) -> str | None:
-    """What to sort by when nobody said: `preferred` (the run's headline, with or without its `val/`), else the first
-    metric that has a good end."""
+
+def default_sort(columns: SampleColumns, preferred: str | Sequence[str] | None = None) -> str | None:
+    """What to sort by when nobody said: the first of `preferred` that the items have too (`val/wer` of the run is `wer`
+    of an item), else the first metric that has a good end.
+
+    Parameters
+    ----------
+    preferred: metrics of the run, the one it is judged by first.
+    """
     names = list(columns.metrics)
-    for name in (preferred, (preferred or "").rsplit("/", 1)[-1]):
-        if name in columns.metrics:
-            return name
+    for wanted in (preferred,) if isinstance(preferred, str) else preferred or ():
+        if wanted in columns.metrics:
+            return wanted
+        for name in names:
+            if _bare(name) == _bare(wanted):
+                return name
     return next((name for name in names if goal_of(name)), names[0] if names else None)
+
+
+def _bare(metric: str) -> str:
+    """A metric without the name of the set it was taken on: `val/wer`, `val_wer` and `wer` are one."""
+    return _ON_A_SET.sub("", metric.rsplit("/", 1)[-1].casefold())
 
 
 def is_descending(key: str) -> bool:
@@ -50,12 +67,26 @@ def sort_rows(
     """
     if descending is None:
         descending = is_descending(key)
-    if key == "id":  # ids differ nearly always: ranks for all of them would cost more than the order of these
-        ids = list(map(list(columns.ids).__getitem__, rows.tolist()))
-        return rows[sorted(range(len(ids)), key=ids.__getitem__, reverse=descending)]
+    if key == "id":
+        return rows[_order_of_ids(columns, rows, descending)]
     values = _sortable(columns, key, notes)[rows]
-    order = np.argsort(-values if descending else values, kind="stable")  # NaN is last for argsort
-    return rows[order]
+    values = -values if descending else values
+    if key in columns.nan_rows:
+        nan, worst_first = columns.is_nan(key)[rows], descending == is_descending(key)
+        rank = np.where(nan, 0 if worst_first else 2, np.where(np.isnan(values), 3, 1))
+        return rows[np.lexsort((values, rank))]
+    return rows[np.argsort(values, kind="stable")]  # NaN is last for argsort
+
+
+def _order_of_ids(columns: SampleColumns, rows: Ints, descending: bool) -> Ints:
+    if columns.id_keys:
+        words = [column[rows] for column in columns.id_keys]
+        words = [word for word in words if word.any()]
+        return (
+            np.lexsort([~word if descending else word for word in reversed(words)]) if words else np.arange(len(rows))
+        )
+    ids = list(map(list(columns.ids).__getitem__, rows.tolist()))
+    return np.asarray(sorted(range(len(ids)), key=ids.__getitem__, reverse=descending), np.int64)
 
 
 def _sortable(columns: SampleColumns, key: str, notes: NoteColumns | None) -> Floats:

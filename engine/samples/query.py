@@ -2,11 +2,13 @@
 
 | term | keeps |
 | --- | --- |
-| `wer>0.3`, `>=`, `<`, `<=`, `=`, `!=`, `wer:0.1..0.3`, `wer=nan` | a metric or `step`, `epoch`, `seconds`, `rating` |
-| `label:flam*`, `predicted:`, `tag:`, `id:` | by a word, with `*` and `?`; `=` takes them literally |
-| `text~word`, also for `label`, `tag`, `id`, `note` | by a part of it |
+| `wer>0.3`, `>=`, `<`, `<=`, `=`, `!=`, `wer:..0.3` | metrics, `step`, `epoch`, `seconds`, `channels`, `rate` … |
+| `wer=nan`, `wer=none` | a metric that is NaN; items without it |
+| `error/cutoff>0.1`, `target/…`, `predicted/…` | a parameter |
+| `label:flam*`, `predicted:`, `tag:`, `track:`, `id:`, `key:` | by a word, with `*`, `?`; `=` takes them literally |
+| `text~word`, also for `label`, `tag`, `track`, `id`, `key`, `note` | by a part of it |
 | `is:wrong`, `is:right`, `is:broken`, `is:rated` | by what holds; `step:last` the newest evaluation |
-| `word` | anything that shows it: texts, id, label, predicted class, tags |
+| `word` | anything that shows it: texts, key, id, label, predicted class, tags |
 
 A leading `-` turns a term around, quotes hold blanks together (`"val loss">0.3`), case never matters.
 """
@@ -23,14 +25,16 @@ import numpy as np
 
 from ..errors import UsageError, suggestion
 from ..format import plain
-from .columns import NO_STEP, Codes, Floats, Mask, SampleColumns
+from .columns import NO_STEP, PARAMETER_SIDES, Codes, Floats, Mask, SampleColumns
 
 Word = TypeVar("Word")
 _TERM = re.compile(
     r'(?P<not>-(?=\S))?(?:(?P<field>"[^"]+"|[^\s:<>=!~"]+)(?P<sign>>=|<=|!=|[:<>=~]))?(?P<value>(?:"[^"]*"|[^\s"])*)'
 )
-WORD_FIELDS = ("id", "label", "predicted", "tag", "text", "note")
-NUMBER_FIELDS = ("step", "epoch", "seconds", "rating")
+WORD_FIELDS = ("id", "key", "label", "predicted", "tag", "track", "text", "note")
+NUMBER_FIELDS = ("step", "epoch", "seconds", "channels", "rate", "rating")
+NONE = "none"
+"""`wer=none`: the items without it."""
 STATES = ("wrong", "right", "broken", "rated", "noted")
 
 
@@ -112,12 +116,16 @@ def _check(term: Term) -> None:
         raise QueryError(f"{term.field!r} is a word, not a number: use {term.field}:… or {term.field}~….")
     if term.sign == "~" and term.field not in WORD_FIELDS:
         raise QueryError(f"~ looks for a part of a word: use it with {', '.join(WORD_FIELDS)}.")
-    if term.field and term.field not in (*WORD_FIELDS, "is") and not _is_last(term):
+    if term.field in NUMBER_FIELDS and not _is_last(term) and not _is_none(term):
         _range(term)
 
 
 def _is_last(term: Term) -> bool:
     return term.field == "step" and term.sign in (":", "=") and term.value.casefold() == "last"
+
+
+def _is_none(term: Term) -> bool:
+    return term.sign in (":", "=", "!=") and term.value.casefold() == NONE
 
 
 def _range(term: Term) -> tuple[float, float]:
@@ -140,11 +148,15 @@ def _mask(term: Term, columns: SampleColumns, notes: NoteColumns | None) -> Mask
         return ~found if term.sign == "!=" else found
     if _is_last(term):
         return columns.newest()
-    return _compare(number_column(columns, term.field, notes), term)
+    names = [name for name in columns.metrics if name.casefold() == term.field.casefold()]
+    metric = term.field if term.field in names else names[0] if names and term.field not in NUMBER_FIELDS else None
+    nan = None if metric is None else columns.is_nan(metric)
+    return _compare(number_column(columns, term.field, notes), term, nan)
 
 
 def number_column(columns: SampleColumns, name: str, notes: NoteColumns | None = None) -> Floats:
-    """A metric, or `step`, `epoch`, `seconds`, `rating`, `t`, as float64 (N,), NaN where there is none.
+    """A metric, `step`, `epoch`, `seconds`, `channels`, `rate`, `rating`, `t`, or a parameter's `error/NAME`,
+    `target/NAME`, `predicted/NAME`, as float64 (N,), NaN where there is none.
 
     Raises
     ------
@@ -154,27 +166,40 @@ def number_column(columns: SampleColumns, name: str, notes: NoteColumns | None =
         return columns.metrics[name]
     if name == "step":
         return np.where(columns.steps == NO_STEP, np.nan, columns.steps.astype(np.float64))
-    if name in ("epoch", "seconds", "t"):
-        return {"epoch": columns.epochs, "seconds": columns.seconds, "t": columns.t}[name]
+    plain_columns = {
+        "epoch": columns.epochs, "seconds": columns.seconds, "t": columns.t,
+        "channels": columns.channels, "rate": columns.rates,
+    }  # fmt: skip
+    if name in plain_columns:
+        return plain_columns[name]
     if name == "rating":
         return np.full(len(columns), np.nan) if notes is None else notes.ratings
     for known, values in columns.metrics.items():
         if known.casefold() == name.casefold():
             return values
+    side, _, parameter = name.partition("/")
+    if parameter and side in PARAMETER_SIDES:
+        found = columns.parameter(side, parameter)
+        if not np.isnan(found).all():
+            return found
     known_names = [*columns.metrics, *NUMBER_FIELDS, *WORD_FIELDS]
-    hint = suggestion(name, known_names) or (
-        f" There are {', '.join(plain(known, 40) for known in list(columns.metrics)[:6])}." if columns.metrics else ""
-    )
-    raise QueryError(f"The samples have no number {plain(name, 60)!r}.{plain(hint, 200)}")
+    metrics = [plain(known, 40) for known in list(columns.metrics)[:6]]
+    hint = suggestion(name, known_names) or f" There are {', '.join([*metrics, *WORD_FIELDS, *NUMBER_FIELDS])}."
+    raise QueryError(f"The samples have no field or metric {plain(name, 60)!r}.{plain(hint, 300)}")
 
 
-def _compare(values: Floats, term: Term) -> Mask:
+def _compare(values: Floats, term: Term, nan: Mask | None) -> Mask:
+    """`nan`: where a metric is NaN itself; None for what is no metric, where NaN only means that there is none."""
+    if _is_none(term):
+        absent = np.isnan(values) if nan is None else np.isnan(values) & ~nan
+        return ~absent if term.sign == "!=" else absent
     low, high = _range(term)
     if ".." in term.value:
         inside = (values >= low) & (values <= high)
         return ~inside if term.sign == "!=" else inside
     if np.isnan(low):
-        return ~np.isnan(values) if term.sign == "!=" else np.isnan(values)
+        found = np.isnan(values) if nan is None else nan
+        return ~np.isnan(values) if term.sign == "!=" else found
     compare: dict[str, Callable[[Floats, float], Mask]] = {
         ">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal, "!=": np.not_equal,
     }  # fmt: skip
@@ -202,8 +227,11 @@ def _words(term: Term, columns: SampleColumns, notes: NoteColumns | None) -> Mas
         return coded(columns.predicted_codes, columns.classes, matches)
     if term.field == "tag":
         return coded(columns.tag_codes, columns.tag_sets, lambda tags: any(matches(tag) for tag in tags))
-    if term.field == "id":
-        return np.fromiter(map(matches, columns.ids), np.bool_, len(columns))
+    if term.field == "track":
+        return coded(columns.track_codes, columns.track_sets, lambda tracks: any(matches(track) for track in tracks))
+    if term.field in ("id", "key"):
+        words = columns.ids if term.field == "id" else columns.keys
+        return np.fromiter(map(matches, words), np.bool_, len(columns))
     wanted = term.value.casefold()
     if term.field == "text":
         return _holding(columns.texts, wanted)
@@ -225,6 +253,7 @@ def _anywhere(wanted: str, columns: SampleColumns, notes: NoteColumns | None) ->
 
     found = _holding(columns.texts, wanted)
     found |= np.asarray([id.startswith(wanted) for id in columns.ids], np.bool_)
+    found |= np.asarray([wanted in key.casefold() for key in columns.keys], np.bool_)
     found |= coded(columns.label_codes, columns.classes, matches)
     found |= coded(columns.predicted_codes, columns.classes, matches)
     found |= coded(columns.tag_codes, columns.tag_sets, lambda tags: any(map(matches, tags)))

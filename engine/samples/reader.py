@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from ..errors import WavedeckError
 from ..format import plain
+from ..hosts import read_mirror
 from ..journal import LIVE, WHOLE, Budget
-from .arrays import ArrayFiles, Audio, OpenFile, SampleError, inside
-from .columns import ColumnBuilder, SampleColumns
+from .arrays import ArrayFiles, Audio, OpenFile
+from .columns import ColumnBuilder, Floats, SampleColumns
+from .damage import broken_rows
+from .faults import SampleError, inside
 from .ids import is_set_name
 from .items import SampleItem, TrackPlace, decode_index_line, item_of
 from .lines import IndexReader, open_regular
 
 SAMPLES_FOLDER = "samples"
 INDEX_FILE = "index.jsonl"
+ATTACHMENTS = "attachments"
 PART_FRAMES = 1 << 18
 _DECODED = 2000
 """Items kept decoded: what a few screens of a table show."""
@@ -71,7 +79,8 @@ class SampleSet:
         self.directory = run_dir / SAMPLES_FOLDER / name
         self.bad_lines = 0
         self.rewinds = 0
-        self._files = ArrayFiles(self.directory, open_file)
+        self._open_file = open_file
+        self._files = ArrayFiles(self.directory, open_file, self.__len__)
         self._index = IndexReader(self.directory / INDEX_FILE)
         self._lock = threading.RLock()
         self._begin()
@@ -82,6 +91,7 @@ class SampleSet:
         self._lengths: list[int] = []
         self._snapshot = SampleColumns()
         self._decoded: OrderedDict[int, SampleItem] = OrderedDict()
+        self._parameters: dict[tuple[str, str, int], Floats] = {}
         self.bad_lines = 0
 
     def poll(self, budget: Budget = LIVE) -> SamplePoll:
@@ -119,7 +129,8 @@ class SampleSet:
             self._columns.add(lines)
             self.bad_lines += bad
             if lines or found.rewound:
-                self._snapshot = self._columns.snapshot()
+                self._snapshot = replace(self._columns.snapshot(), parameters=self._parameter)
+                self._parameters.clear()
             return SamplePoll(len(lines), found.more, found.rewound, bad)
 
     def load(self) -> SampleSet:
@@ -154,21 +165,59 @@ class SampleSet:
                 self._decoded.popitem(last=False)
             return item
 
-    def find(self, id: str, step: int | None = None) -> SampleItem | None:
-        """The item with this id at `step`, at its newest step when None; an unambiguous beginning of an id will do.
+    def checked(self) -> SampleColumns:
+        """`items`, with `broken` also where a file of this disk is not there, foreign or cut short.
+
+        Opens each file once, and looks at single items only in those that are not whole.
+        """
+        columns = self.items
+
+        def check(row: int) -> None:
+            item = self.item(row)
+            for track in item.tracks:
+                self._files.check(item.file, track, item.tracks[track], row)
+
+        elsewhere = self._open_file is not None or self._host is not None
+        return replace(columns, broken=broken_rows(columns, self.directory, check, elsewhere=elsewhere))
+
+    def _parameter(self, side: str, name: str, rows: int) -> Floats:
+        """One side of a parameter by row, from the lines of the index; kept until the set grows."""
+        with self._lock:
+            known = self._parameters.get((side, name, rows))
+            if known is None:
+                known = np.full(rows, np.nan)
+                for row in range(min(rows, len(self._offsets))):
+                    found = decode_index_line(self._index.line_at(self._offsets[row], self._lengths[row]))
+                    sides = None if found is None else item_of(*found).parameters.get(name)
+                    value = None if sides is None else getattr(sides, side)
+                    known[row] = np.nan if value is None else value
+                self._parameters[side, name, rows] = known
+            return known
+
+    def find(self, name: str, step: int | None = None) -> SampleItem | None:
+        """The item with this id or key at `step`, at its newest step when None; a beginning that only one has will do.
 
         Raises
         ------
-        SampleError: several ids begin so.
+        SampleError: several ids or keys begin so.
         """
         columns = self.items
-        row = columns.row_of(id, step)
-        if row is None and id:
-            ids = {known for known in columns.ids if known.startswith(id)}
+        row = columns.row_of(name, step)
+        if row is None and name:
+            ids = self._ids_of(name)
             if len(ids) > 1:
-                raise SampleError(f"{len(ids)} items of {self.name!r} begin with {plain(id, 40)!r}: give more of it.")
-            row = columns.row_of(ids.pop(), step) if ids else None
+                said = f"{len(ids)} items of {self.name!r} begin with {plain(name, 40)!r}"
+                raise SampleError(
+                    f"{said}, such as {plain(', '.join(sorted(ids.values())[:3]), 200)}: give more of it."
+                )
+            row = columns.row_of(next(iter(ids)), step) if ids else None
         return None if row is None else self.item(row)
+
+    def _ids_of(self, name: str) -> dict[str, str]:
+        """The items that `name` may mean, id to what it is called: one with this key, else all that begin with it."""
+        called = {id: key or id for id, key in zip(self.items.ids, self.items.keys, strict=True)}
+        exact = {id: key for id, key in called.items() if key == name}
+        return exact or {id: key for id, key in called.items() if id.startswith(name) or key.startswith(name)}
 
     def history(self, id: str) -> tuple[int, ...]:
         """The rows of an item at every step it was evaluated, by rising step."""
@@ -188,7 +237,7 @@ class SampleSet:
         end = place.frames if frames is None else min(max(start + frames, begin), place.frames)
         if begin == end:
             return np.empty((0, place.channels), np.float32)
-        return self._files.read(item.file, track, place, begin, end - begin)
+        return self._files.read(item.file, track, place, begin, end - begin, item.row)
 
     def parts(self, item: SampleItem, track: str, frames: int = PART_FRAMES) -> Iterator[Audio]:
         """The whole track in parts of at most `frames` frames, so that two hours take no more memory than a second."""
@@ -205,7 +254,7 @@ class SampleSet:
         """What is wrong with one track, or None. NaN and infinite samples are a fault that still plays."""
         try:
             place = self._place(item, track)
-            self._files.check(item.file, track, place)
+            self._files.check(item.file, track, place, item.row)
         except SampleError as error:
             return str(error)
         if place.not_finite:
@@ -233,9 +282,35 @@ class SampleSet:
             raise SampleError(f"The attachment {said!r} is no file.")
         return path
 
+    def attachment_place(self, item: SampleItem, name: str) -> str:
+        """Where an attachment is, in words: `here`; `on gpu1` when only the host of this copy has it; the fault."""
+        try:
+            self.attachment(item, name)
+        except SampleError as error:
+            host = self._host if self._is_elsewhere(item, name) else None
+            return str(error) if host is None else f"on {plain(host, 40)}"
+        return "here"
+
+    def open_attachment(self, item: SampleItem, name: str) -> BinaryIO:
+        """An attachment's bytes, from the host of this copy where they are not here. May wait.
+
+        Raises
+        ------
+        SampleError: it is neither here nor there, or leads elsewhere. Its stream's faults are OSErrors.
+        """
+        said = plain(name, 40)
+        if not self._is_elsewhere(item, name) or self._open_file is None:
+            return open(open_regular(self.attachment(item, name)), "rb")
+        try:
+            given = self._open_file(self.directory / item.attachments[name])
+            return given if not isinstance(given, Path) else open(open_regular(inside(given, self.directory)), "rb")
+        except OSError as error:
+            reason = plain(error.strerror or str(error), 120)
+            raise SampleError(f"The attachment {said!r} cannot be fetched ({reason}).") from error
+
     def read_attachment(self, item: SampleItem, name: str, most: int = 4 * 1024 * 1024) -> bytes:
         """The first `most` bytes of an attachment."""
-        with open(open_regular(self.attachment(item, name)), "rb") as handle:
+        with self.open_attachment(item, name) as handle:
             return handle.read(most)
 
     def close(self) -> None:
@@ -246,8 +321,24 @@ class SampleSet:
         try:
             self.attachment(item, name)
         except SampleError as error:
-            return str(error)
+            return None if self._host is not None and self._is_elsewhere(item, name) else str(error)
         return None
+
+    def _is_elsewhere(self, item: SampleItem, name: str) -> bool:
+        """Whether it may be on another host: nothing of that name is here, and the name is one the writer gives."""
+        given = item.attachments.get(name) or ""
+        folder, _, rest = given.partition("/")
+        plain_name = folder == ATTACHMENTS and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", rest) is not None
+        return plain_name and self._host is not None and not os.path.lexists(self.directory / given)
+
+    @property
+    def _host(self) -> str | None:
+        """Whose copy this run is; None for a run of this machine."""
+        try:
+            record = read_mirror(self.run_dir)
+        except WavedeckError:
+            return None
+        return record.host if record is not None else None
 
     def _place(self, item: SampleItem, track: str) -> TrackPlace:
         place = item.tracks.get(track)

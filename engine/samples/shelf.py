@@ -129,6 +129,10 @@ class Shelf:
             places[track] = TrackPlace(sound.rate, sound.layout[1], start, frames, not_finite)
         return places
 
+    def sync(self) -> None:
+        """Have the disk keep what was put here, through a power cut. Raises OSError."""
+        _sync(self._descriptor)
+
     def close(self) -> None:
         """End the file; an error (a full disk) is the business of whoever wrote last."""
         _open.discard(self)
@@ -159,6 +163,10 @@ def _allocate(descriptor: int, start: int, length: int) -> None:
     room = os.fstatvfs(descriptor)
     if room.f_bavail * room.f_frsize < 2 * length:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _sync(descriptor: int) -> None:
+    getattr(os, "fdatasync", os.fsync)(descriptor)  # the size is kept with the data; times need not be
 
 
 def _disown_all() -> None:

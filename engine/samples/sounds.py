@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..format import plain
-from .arrays import Audio, SampleError
+from .arrays import Audio
+from .faults import SampleError
 from .items import MOST_CHANNELS, MOST_RATE
 
 FEW_CHANNELS = 8
@@ -19,12 +20,17 @@ _INTEGER_FULL_SCALE = {"int16": 2**15, "int32": 2**31, "int8": 2**7}
 
 def rate_of(track: str, rate: Any) -> int:
     """A sampling rate in whole Hz."""
+    said = f"track {plain(track, 40)!r} has the sampling rate {plain(repr(rate), 40)}"
     try:
         number = float(rate)
-    except (TypeError, ValueError):
-        number = 0.0
-    if not (1 <= number <= MOST_RATE and number == int(number)):
-        raise SampleError(f"track {plain(track, 40)!r} has the sampling rate {rate!r}: give whole Hz, such as 16000.")
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise SampleError(f"{said}, which is no number: give Hz, such as 16000.") from None
+    if number > MOST_RATE:
+        raise SampleError(f"{said}: more than {MOST_RATE:,} Hz is no sound. Give Hz, such as 16000.")
+    if not number >= 1:
+        raise SampleError(f"{said}: give a positive rate in Hz, such as 16000.")
+    if number != int(number):
+        raise SampleError(f"{said}: give whole Hz, such as {round(number)}.")
     return int(number)
 
 
@@ -34,8 +40,8 @@ def audio_of(track: str, value: Any) -> npt.NDArray[Any]:
     Takes numpy and anything with `__array__`, torch tensors on any device included; shapes (frames,),
     (frames, channels), (channels, frames) with at most 8 channels, and those with leading ones.
     """
-    array = _array(value)
     name = plain(track, 40)
+    array = _array(value, name)
     if array.dtype.kind != "f" and str(array.dtype) not in _INTEGER_FULL_SCALE:
         raise SampleError(f"track {name!r} is of type {array.dtype}: give floats in -1…1, or int16.")
     shape = array.shape
@@ -50,9 +56,9 @@ def audio_of(track: str, value: Any) -> npt.NDArray[Any]:
     if array.shape[0] <= FEW_CHANNELS < array.shape[1]:
         array = array.T
     if not 1 <= array.shape[1] <= MOST_CHANNELS:
-        raise SampleError(
-            f"track {name!r} has {array.shape[1]} channels (shape {shape}): 1 to {MOST_CHANNELS} will do."
-        )
+        turned = array.shape[0] <= MOST_CHANNELS
+        advice = "give (frames, channels), such as array.T" if turned else f"1 to {MOST_CHANNELS} will do"
+        raise SampleError(f"track {name!r} has {array.shape[1]:,} channels (shape {shape}): {advice}.")
     return array
 
 
@@ -65,7 +71,7 @@ def as_float32(part: npt.NDArray[Any]) -> Audio:
         return np.ascontiguousarray(part, np.float32)
 
 
-def _array(value: Any) -> npt.NDArray[Any]:
+def _array(value: Any, name: str) -> npt.NDArray[Any]:
     for verb in ("detach", "cpu"):  # a tensor, without importing torch
         method = getattr(value, verb, None)
         if callable(method):
@@ -75,4 +81,6 @@ def _array(value: Any) -> npt.NDArray[Any]:
     except TypeError:  # bfloat16 has no numpy type
         if callable(getattr(value, "float", None)):
             return np.asarray(value.float())
-        raise
+        raise SampleError(f"track {name!r} is no array of numbers.") from None
+    except ValueError:
+        raise SampleError(f"track {name!r} is no array of numbers: its rows differ in length.") from None

@@ -11,26 +11,66 @@ whenever an item lies beyond what it saw.
 from __future__ import annotations
 
 import io
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, cast
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SIZE = 48
+HEAD_BYTES = 64
+"""Enough of a file for `stored_end`."""
 _FLAGS = 11
 _END = slice(28, 36)
 _CHECKSUM = slice(44, 48)
 _MASK = 0xFFFFFFFF
 
 
+class Missing(Exception):
+    """Bytes `offset` to `offset + count` of a file elsewhere are not here: `FarStream.bring` gets them."""
+
+    def __init__(self, offset: int, count: int) -> None:
+        super().__init__(f"{count:,} bytes at {offset:,} are not here yet")
+        self.offset, self.count = offset, count
+
+
+class Changed(OSError):
+    """The file elsewhere is another one by now: open it again."""
+
+
+class FarStream(Protocol):
+    """What a stream of a file elsewhere has besides a stream's methods."""
+
+    waits: bool
+    """False: reading what is not here raises `Missing` instead of waiting for it."""
+
+    def bring(self, offset: int, count: int) -> None:
+        """Get these bytes here. May wait; OSError when they cannot be had, `Changed` when the file is another one."""
+
+    def take_any_version(self) -> None:
+        """From now on take the bytes as they are when they are asked for, and use none that were here before."""
+
+
 class StandingFile(io.RawIOBase):
-    """Read-only view of `source`; reading beyond its end raises EOFError instead of inventing samples."""
+    """Read-only view of `source`; reading beyond its end raises EOFError instead of inventing samples.
+
+    Once made, it never waits for another host: `missing` then says what the last reading lacked. HDF5 calls it while
+    it holds a lock of the whole process, so that waiting here would stop everybody's sound.
+    """
 
     def __init__(self, source: BinaryIO) -> None:
         super().__init__()
         self._source = source
         self._position = 0
+        self.far = cast(FarStream, source) if hasattr(source, "bring") else None
+        self.missing: Missing | None = None
         self.size = source.seek(0, io.SEEK_END)
         source.seek(0)
         self._head = settled(source.read(_SIZE), self.size)
+        if self.far is not None:
+            self.far.waits = False
+
+    def bring(self, missing: Missing) -> None:
+        """Get here what was missing. Waits for the other host, so: in no lock. Raises OSError, `Changed` among them."""
+        assert self.far is not None
+        self.far.bring(missing.offset, missing.count)
 
     def readable(self) -> bool:
         return True
@@ -53,7 +93,11 @@ class StandingFile(io.RawIOBase):
         self._source.seek(begin)
         done = 0
         while done < wanted:
-            data = self._source.read(wanted - done)
+            try:
+                data = self._source.read(wanted - done)
+            except Missing as missing:  # kept here, since HDF5 makes something else of what is raised through it
+                self.missing = missing
+                raise
             if not data:
                 raise EOFError("the file is cut short")
             view[done : done + len(data)] = data
@@ -83,6 +127,20 @@ def settled(head: bytes, size: int) -> bytes:
     changed[_END] = size.to_bytes(8, "little")
     changed[_CHECKSUM] = lookup3(bytes(changed[:44])).to_bytes(4, "little")
     return bytes(changed)
+
+
+def stored_end(head: bytes) -> int | None:
+    """How long the file was when its writer last said so; None where the first bytes do not tell.
+
+    Versions 0 to 3 of the superblock with 8-byte offsets: those of our files and what h5py writes by default.
+    """
+    if len(head) < HEAD_BYTES or not head.startswith(SIGNATURE):
+        return None
+    place = {0: (13, slice(40, 48)), 1: (13, slice(44, 52)), 2: (9, _END), 3: (9, _END)}.get(head[8])
+    if place is None or head[place[0]] != 8:
+        return None
+    end = int.from_bytes(head[place[1]], "little")
+    return end if end < 2**63 else None
 
 
 def lookup3(data: bytes) -> int:

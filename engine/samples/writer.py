@@ -1,6 +1,7 @@
 """Writes items of one set: the sound into an HDF5 file, flushed, then one line into the index.
 
-In that order, so that a reader never meets a line whose sound is not there. Several processes may write one set: files
+In that order, and fsynced between the two, so that a reader never meets a line whose sound is not there, nor after a
+power cut, when room that was set aside would read as silence. Several processes may write one set: files
 are created exclusively and an index line is one `write` on an `O_APPEND` descriptor. A file that a killed writer left
 behind is never written again.
 """
@@ -15,36 +16,53 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ..events import json_number
+from ..files import sync_directory
 from ..format import plain
-from .arrays import SampleError
-from .ids import MOST_NAME, audio_id, file_name, identifying_track, is_set_name, item_id
+from .arguments import (
+    attached_of,
+    epoch_of,
+    id_of,
+    key_of,
+    name_of,
+    numbers_of,
+    parameters_of,
+    sounds_of,
+    step_of,
+    tags_of,
+    texts_of,
+)
+from .faults import SampleError
+from .ids import file_name, is_set_name
 from .items import TrackPlace
-from .reader import INDEX_FILE, SAMPLES_FOLDER
+from .reader import ATTACHMENTS, INDEX_FILE, SAMPLES_FOLDER
 from .shelf import Shelf, Sound
-from .sounds import as_float32, audio_of, rate_of
 
 MOST_SHELVES = 8
 MOST_TRACKS = 16
-MOST_TEXT = 20_000
 MOST_LINE_BYTES = 1024 * 1024
-_ATTACHMENTS = "attachments"
 _STEPS_COUNTED = 4
 
 
 class SampleWriter:
-    """Appends items to `samples/<set>/` of a run. May be used from several threads; close it, or use it with `with`."""
+    """Appends items to `samples/<set>/` of a run. May be used from several threads; close it, or use it with `with`.
 
-    def __init__(self, run_dir: Path | str, set: str = "val") -> None:
+    Parameters
+    ----------
+    durable: False spares the fsync of each item (some milliseconds on an SSD): after a power cut an item of the last
+        seconds may then be listed without its sound.
+    """
+
+    def __init__(self, run_dir: Path | str, set: str = "val", *, durable: bool = True) -> None:
         if not is_set_name(set):
             raise SampleError(f"{plain(str(set), 80)!r} cannot be the name of a set: use letters, digits and - _ .")
         self.directory = Path(run_dir) / SAMPLES_FOLDER / set
+        self._durable = durable
         self._lock = threading.Lock()
         self._owner = os.getpid()
         self._begin()
@@ -71,37 +89,45 @@ class SampleWriter:
         probabilities: Mapping[str, Any] | None = None,
         parameters: Mapping[str, Any] | None = None,
         attachments: Mapping[str, bytes | str | os.PathLike[str]] | None = None,
+        remark: Callable[[str], object] | None = None,
     ) -> str:
         """Write one item and return its id. Arguments as `wavedeck.log_sample` has them.
+
+        `remark` is told of each number that is none, when the item is kept without it; None: that raises too.
 
         Raises
         ------
         SampleError: an argument is not what it should be, or the disk took no more; nothing is in the index then.
         """
-        sounds = _sounds(tracks)
+        remarks: list[str] = []
+        sounds = sounds_of(tracks)
+        files = attached_of(attachments)
         line: dict[str, Any] = {
             "id": "",
-            "step": None if step is None else _step(step),
-            "epoch": _number(epoch),
+            "key": None if key is None else key_of(key),
+            "step": step_of(step),
+            "epoch": epoch_of(epoch, remarks),
             "t": round(time.time(), 3),
             "file": None,
-            "metrics": _numbers(metrics),
-            "text": {_name(name): _text(value) for name, value in (text or {}).items() if value is not None},
-            "tags": [_name(tag) for tag in ([tags] if isinstance(tags, str) else tags)],
-            "label": None if label is None else _name(label),
-            "predicted": None if predicted is None else _name(predicted),
-            "probabilities": _numbers(probabilities),
-            "parameters": {_name(name): _sides(value) for name, value in (parameters or {}).items()},
+            "metrics": numbers_of("metric", metrics, remarks),
+            "text": texts_of(text),
+            "tags": tags_of(tags),
+            "label": None if label is None else name_of(label),
+            "predicted": None if predicted is None else name_of(predicted),
+            "probabilities": numbers_of("probability", probabilities, remarks),
+            "parameters": parameters_of(parameters, remarks),
         }
+        if remarks and remark is None:
+            raise SampleError(remarks[0])
         with self._lock:
             self._after_fork()
-            line["id"] = _id_of(key, sounds)
+            line["id"] = id_of(key, sounds)
             self._turn_to(line["step"])
             if key is None:
                 line["id"] = self._told_apart(line["id"], line["step"])
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
-                line["attachments"] = self._attach(line["id"], attachments or {})
+                line["attachments"] = self._attach(line["id"], files)
                 line["file"], places = self._put(sounds, line["step"])
                 line["tracks"] = {name: _place(place) for name, place in places.items()}
                 self._append(line)
@@ -110,6 +136,9 @@ class SampleWriter:
             except Exception as error:  # h5py raises whatever HDF5's error stack resembles
                 reason = getattr(error, "strerror", None) or plain(str(error), 120)
                 raise SampleError(f"A sample could not be written to {self.directory}: {reason}.") from error
+        if remark is not None:
+            for told in remarks:
+                remark(told)
         return str(line["id"])
 
     def close(self) -> None:
@@ -119,6 +148,9 @@ class SampleWriter:
             for shelf in self._shelves:
                 shelf.close()
             if self._index is not None:
+                if self._durable:
+                    with contextlib.suppress(OSError):
+                        os.fsync(self._index)
                 os.close(self._index)
             self._begin()
 
@@ -162,6 +194,8 @@ class SampleWriter:
         self._shelves.remove(shelf)
         try:
             places = shelf.put(sounds)
+            if self._durable:
+                shelf.sync()
         except BaseException:  # what it holds may be half an item: nothing more is put there
             shelf.abandon()
             raise
@@ -179,10 +213,11 @@ class SampleWriter:
         for number in itertools.count(1):
             path = self.directory / (f"{stem}.h5" if number == 1 else f"{stem}.{number}.h5")
             if not path.exists():
-                try:
-                    return Shelf(path, layouts, step)
-                except FileExistsError:
-                    continue
+                with contextlib.suppress(FileExistsError):
+                    shelf = Shelf(path, layouts, step)
+                    if self._durable:
+                        sync_directory(self.directory)
+                    return shelf
         raise AssertionError("count() does not end")
 
     def _attach(self, id: str, attachments: Mapping[str, bytes | str | os.PathLike[str]]) -> dict[str, str]:
@@ -193,12 +228,12 @@ class SampleWriter:
             if not isinstance(content, bytes):
                 ending = re.sub(r"[^A-Za-z0-9.]", "", Path(content).suffix)[:12]
                 wanted += "" if wanted.endswith(ending) else ending
-            kept[_name(name)] = f"{_ATTACHMENTS}/{self._store(wanted, content)}"
+            kept[name_of(name)] = f"{ATTACHMENTS}/{self._store(wanted, content)}"
         return kept
 
     def _store(self, wanted: str, content: bytes | str | os.PathLike[str]) -> str:
         """The name under which the content lies now: `wanted`, or with a number when there is such a file."""
-        folder = self.directory / _ATTACHMENTS
+        folder = self.directory / ATTACHMENTS
         folder.mkdir(exist_ok=True)
         stem, ending = Path(wanted).stem, Path(wanted).suffix
         with io.BytesIO(content) if isinstance(content, bytes) else open(content, "rb") as source:
@@ -206,6 +241,10 @@ class SampleWriter:
                 name = wanted if number == 1 else f"{stem}.{number}{ending}"
                 with contextlib.suppress(FileExistsError), open(folder / name, "xb") as target:
                     shutil.copyfileobj(source, target)
+                    if self._durable:
+                        target.flush()
+                        os.fsync(target.fileno())
+                        sync_directory(folder)
                     return name
         raise AssertionError("count() does not end")
 
@@ -228,74 +267,6 @@ class SampleWriter:
         size = os.fstat(descriptor).st_size
         self._torn = bool(size) and os.pread(descriptor, 1, size - 1) != b"\n"
         return descriptor
-
-
-def _sounds(tracks: Mapping[str, tuple[Any, float]]) -> dict[str, Sound]:
-    sounds = {}
-    for name, value in tracks.items():
-        if not isinstance(value, (tuple, list)) or len(value) != 2:
-            raise SampleError(f"track {plain(str(name), 40)!r} is not (samples, rate), such as (audio, 16000).")
-        sounds[_name(name)] = Sound(audio_of(str(name), value[0]), rate_of(str(name), value[1]))
-    return sounds
-
-
-def _id_of(key: object, sounds: Mapping[str, Sound]) -> str:
-    if key is not None:
-        return item_id(key)
-    track = identifying_track(sounds)
-    if track is None:
-        raise SampleError("An item without a track needs key=…, such as its file name, to be known again.")
-    return audio_id_of(sounds[track])
-
-
-def audio_id_of(sound: Sound) -> str:
-    """The id that a track's samples give, whatever type they came in."""
-    return audio_id(as_float32(sound.samples), sound.rate)
-
-
-def _step(step: Any) -> int:
-    number = _number(step)
-    if number is None or not -(2**62) < number < 2**62:
-        raise SampleError(f"The step {step!r} is no number.")
-    return int(step) if isinstance(step, int) else int(number)
-
-
-def _name(value: object) -> str:
-    """A name as text that UTF-8 can hold, at most `MOST_NAME` characters."""
-    return str(value)[:MOST_NAME].encode("utf-8", "replace").decode()
-
-
-def _text(value: object) -> str:
-    text = str(value)
-    if len(text) > MOST_TEXT:
-        text = text[: MOST_TEXT - 1] + "…"
-    return text.encode("utf-8", "replace").decode()
-
-
-def _number(value: Any) -> float | None:
-    """One float from a number or a one-element tensor; None for anything else."""
-    try:
-        item = getattr(value, "item", None)
-        return float(item()) if item is not None else float(value)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        return None
-
-
-def _numbers(values: Mapping[str, Any] | None) -> dict[str, float | str | None]:
-    """Numbers for strict JSON; what is no number is left out."""
-    pairs = ((_name(name), _number(value)) for name, value in (values or {}).items())
-    return {name: json_number(number) for name, number in pairs if number is not None}
-
-
-def _sides(value: Any) -> dict[str, float | str | None]:
-    """`(target, predicted)` or a mapping with those names."""
-    if isinstance(value, Mapping):
-        sides = (value.get("target"), value.get("predicted"))
-    elif isinstance(value, (tuple, list)) and len(value) == 2:
-        sides = (value[0], value[1])
-    else:
-        sides = (None, value)
-    return {name: json_number(_number(side)) for name, side in zip(("target", "predicted"), sides, strict=True)}
 
 
 def _place(place: TrackPlace) -> dict[str, int]:

@@ -9,6 +9,7 @@ process: sshd does not end it (no terminal, and root's sessions take no signals)
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import selectors
@@ -17,7 +18,7 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional
 
-from . import agent_living
+from . import agent_living, run_files
 from .agent_files import Home, inner_name, run_id
 from .agent_follow import Follower
 from .agent_frames import URGENT, Frame, FrameReader, Output, Refused, Rubbish
@@ -75,6 +76,7 @@ class Agent:
         ]
         self._requests: Dict[str, Callable[[Frame, bytes], None]] = {
             "ping": self._ping,
+            "input": self._commands.input,
             "run": self._commands.run,
             "cancel": self._cancel,
             "create_run": self._create_run,
@@ -85,6 +87,7 @@ class Agent:
             "living": self._living,
             "sha256": self._sha256,
             "stat": self._stat,
+            "uncovered": self._uncovered,
             "read": self._range,
             "payload": self._payload,
             "watch": lambda frame, payload: self._follower.watch(),
@@ -262,10 +265,31 @@ class Agent:
         self._file_work(frame, lambda: agent_living.living(path))
 
     def _sha256(self, frame: Frame, payload: bytes) -> None:
-        self._workers.submit("hash", _key(frame), lambda cancelled: self._home.sha256(frame.get("path"), cancelled))
+        run, name, path = self._run_of(frame), frame.get("name"), frame.get("path")
+        if run is None:
+            self._workers.submit("hash", _key(frame), lambda cancelled: self._home.sha256(path, cancelled))
+        else:
+            self._workers.submit("hash", _key(frame), lambda cancelled: run_files.sha256(run, name, path, cancelled))
 
     def _stat(self, frame: Frame, payload: bytes) -> None:
-        self._workers.submit("stat", _key(frame), lambda _: self._home.stat(frame.get("path")))
+        run, name, path = self._run_of(frame), frame.get("name"), frame.get("path")
+        if run is None:
+            self._workers.submit("stat", _key(frame), lambda _: self._home.stat(path))
+        else:
+            self._workers.submit("stat", _key(frame), lambda _: run_files.facts(run, name, path))
+
+    def _uncovered(self, frame: Frame, payload: bytes) -> None:
+        run = self._home.run_dir(run_id(frame.get("run")))
+
+        def look(cancelled: Any) -> Frame:
+            found = json.dumps(run_files.uncovered(run, cancelled), ensure_ascii=False)
+            return {"data": found.encode("utf-8", "replace")}
+
+        self._workers.submit("uncovered", _key(frame), look)
+
+    def _run_of(self, frame: Frame) -> Optional[str]:
+        """The directory of the run that a file is asked for of; None where it is any path of this host."""
+        return None if frame.get("run") is None else self._home.run_dir(run_id(frame["run"]))
 
     def _range(self, frame: Frame, payload: bytes) -> None:
         run = run_id(frame.get("run"))

@@ -33,10 +33,10 @@ def run_id(value: Any) -> str:
     return value
 
 
-def inner_name(value: Any) -> List[str]:
+def inner_name(value: Any, most: int = 3) -> List[str]:
     """The components of a file's name inside a run directory. Raises Refused."""
     parts = value.split("/") if isinstance(value, str) else []
-    if not 1 <= len(parts) <= 3 or not all(PLAIN.fullmatch(part) and part not in (".", "..") for part in parts):
+    if not 1 <= len(parts) <= most or not all(PLAIN.fullmatch(part) and part not in (".", "..") for part in parts):
         raise Refused("error", "that is no name of a file in a run")
     return parts
 
@@ -197,7 +197,7 @@ class Home:
 
     def read(self, run: str, name: Any, offset: Any, count: Any) -> Frame:
         """Bytes of a file of a run, with its size and time now; fewer at its end. Raises Refused (`missing`)."""
-        parts = inner_name(name)
+        parts = inner_name(name, 4)  # samples/SET/attachments/FILE is the deepest
         if not (isinstance(offset, int) and offset >= 0 and isinstance(count, int) and 0 <= count <= BLOCK):
             raise Refused("error", "that is no range")
         try:

@@ -12,7 +12,7 @@ import selectors
 import signal
 import subprocess
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
 from .agent_frames import ANSWER, Frame, Output, Refused
 
@@ -20,6 +20,8 @@ MAX_JOBS = 64
 PIECE_BYTES = 256 << 10
 MAX_TIMEOUT_S = 7 * 86400.0
 MAX_LIMIT = 1 << 30
+MAX_INPUT = 16 << 20
+"""What may wait here for the commands that it is the input of."""
 _ABSENT = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 
 
@@ -162,6 +164,8 @@ class Commands:
         self._jobs: Dict[Any, Command] = {}
         self._own: List[Command] = []
         self._dying: List[Command] = []
+        self._inputs: Dict[Any, bytearray] = {}
+        self._refused: Set[Any] = set()
 
     def collect(
         self,
@@ -183,9 +187,24 @@ class Commands:
         self._own.append(command)
         return command
 
-    def run(self, frame: Frame, payload: bytes) -> None:
-        """Start a command for the deck. Raises Refused."""
+    def input(self, frame: Frame, payload: bytes) -> None:
+        """Keep a piece of the input of a command that is yet to be started under the same id. Raises Refused."""
         key = frame["id"]
+        if key in self._refused:
+            return
+        if sum(map(len, self._inputs.values())) + len(payload) > MAX_INPUT:
+            self._inputs.pop(key, None)
+            self._refused.add(key)  # what follows is not the input that was meant, and the command is not started
+            raise Refused("error", "more input than {} bytes".format(MAX_INPUT))
+        self._inputs.setdefault(key, bytearray()).extend(payload)
+
+    def run(self, frame: Frame, payload: bytes) -> None:
+        """Start a command for the deck; what came before under its id is the beginning of its input. Raises Refused."""
+        key = frame["id"]
+        if key in self._refused:
+            self._refused.discard(key)
+            return
+        payload = bytes(self._inputs.pop(key, b"")) + payload
         if key in self._jobs or len(self._jobs) >= MAX_JOBS:
             raise Refused("error", "too many commands at once")
         argv, env = frame.get("argv"), frame.get("env")
@@ -207,6 +226,8 @@ class Commands:
 
     def cancel(self, key: Any) -> bool:
         """Kill a job of the deck; False when there is none of that id."""
+        self._inputs.pop(key, None)
+        self._refused.discard(key)
         command = self._jobs.pop(key, None)
         if command is not None:
             command.cancel()

@@ -28,7 +28,7 @@ FILES = (
     "supervisor.log",
     "checkpoints/manifest.jsonl",
 )
-RECORDS = ("manifest.json", "supervisor.json", "stop.json")
+RECORDS = ("manifest.json", "supervisor.json", "stop.json", "policy.json", "lease.json")
 EXIT = "exit.json"
 MAX_RECORD = 1 << 20
 MAX_ATTEMPTS = 500
@@ -43,7 +43,9 @@ ALIVE_S, QUIET_ALIVE_S = 0.5, 4.0
 STARTING_S = 60.0
 LATELY_S = 10.0
 _ATTEMPT = re.compile(r"[0-9]{4}\.json")
-_SET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+SET_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}"
+"""As `engine.names` has it."""
+_SET = re.compile(SET_NAME)
 
 Send = Callable[[Frame, Optional[bytes]], None]
 
@@ -189,7 +191,7 @@ class FollowedRun:
         except OSError:
             return self._record_gone(rel)
         mark = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
-        if mark == self._marks.get(rel):
+        if mark == self._marks.get(rel) or not stat.S_ISREG(facts.st_mode):
             return False
         data = self._content(rel)
         if data is None:

@@ -1,7 +1,8 @@
 """Reads the machine and parses the console beside one attempt: `companion.py RUN_DIR ATTEMPT PID CONSOLE_OFFSET`.
 
 Best effort by design: the supervisor starts it, never waits for it except for a moment at the end, and nothing of the
-training depends on it. It ends when its standard input does, so it can never outlive a supervisor that was killed.
+training depends on it. It ends when its standard input does, so it can never outlive a supervisor that was killed. What
+looks for the checkpoints of a foreign trainer is a process of its own (`foreign_files`), which it starts.
 
 `machine.jsonl` gets one object a line, every two seconds. What is unknown is left out:
 
@@ -33,7 +34,9 @@ if not __package__:  # started as a plain script: its folder becomes the package
 
 from . import host_readings as host
 from .console_follow import Follower
+from .foreign_policy import wanted
 from .gpu_stream import EVERY_S, GpuStream
+from .helper import ForeignHelper
 from .json_lines import JsonLines
 from .records import read_json
 
@@ -110,10 +113,13 @@ class Companion:
     """The loop: console, GPUs, a reading every two seconds, until standard input ends."""
 
     def __init__(self, run_dir: str, number: int, pid: int, offset: int) -> None:
+        self._run_dir = run_dir
+        self._number = number
         self._machine = JsonLines(os.path.join(run_dir, "machine.jsonl"))
         self._events = JsonLines(os.path.join(run_dir, "console.jsonl"))
         self._readings = Readings(run_dir, number, pid)
         self._gpus = GpuStream()
+        self._foreign = ForeignHelper(run_dir, number)
         self._follower: Optional[Follower] = None
         try:
             self._follower = console_follower(run_dir, number, offset)
@@ -124,6 +130,7 @@ class Companion:
     def run(self) -> None:
         """Until the supervisor closes our standard input."""
         due = 0.0
+        self._look_for_files()  # before anything else: a training may be over at once
         try:
             while not _input_ended(TURN_S):
                 self._gpus.turn()
@@ -132,11 +139,18 @@ class Companion:
                 if time.monotonic() >= due:
                     due = time.monotonic() + EVERY_S
                     self._machine.append([self._readings.take(self._gpus)])
+                    self._look_for_files()
         finally:
             self._gpus.close()
         if self._follower is not None:
             follower = self._follower
             self._guard(lambda: follower.close(CLOSE_S))
+
+    def _look_for_files(self) -> None:
+        """Have a process look for the trainer's checkpoints, from when somebody wants it; it ends after this one."""
+        if not self._foreign.started and wanted(self._run_dir, self._number):
+            self._foreign.start()
+        self._foreign.reap()
 
     def _guard(self, work: Any) -> None:
         """A defect in the parser costs the parsed metrics, not the machine readings, and says so."""

@@ -1,4 +1,4 @@
-"""The companion as the supervisor sees it: started beside the training, never waited for longer than a moment."""
+"""Processes beside a training, as those see them that start them: never waited for longer than a moment."""
 
 from __future__ import annotations
 
@@ -20,16 +20,7 @@ class Helper:
     """
 
     def __init__(self, run_dir: str, number: int, pid: int, offset: int) -> None:
-        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "companion.py")
-        argv = [sys.executable, "-IS", script, run_dir, str(number), str(pid), str(offset)]
-        self._process: Optional["subprocess.Popen[bytes]"] = None
-        try:
-            self._process = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                start_new_session=True, cwd="/",
-            )  # fmt: skip
-        except OSError:
-            return
+        self._process = _start("companion.py", run_dir, str(number), str(pid), str(offset))
 
     def reap(self) -> None:
         """Leave no zombie when it has died."""
@@ -48,3 +39,33 @@ class Helper:
         except (OSError, subprocess.TimeoutExpired):
             process.kill()
             process.wait()
+
+
+class ForeignHelper:
+    """The process that looks for the files of one attempt. It ends some time after whoever started it has."""
+
+    def __init__(self, run_dir: str, number: int) -> None:
+        self._words = (run_dir, str(number))
+        self._process: Optional["subprocess.Popen[bytes]"] = None
+        self.started = False
+
+    def start(self) -> None:
+        """Start it, once; whatever happens to it, nothing here raises."""
+        self.started = True
+        self._process = _start("foreign_files.py", *self._words)
+
+    def reap(self) -> None:
+        """Leave no zombie when it has died."""
+        if self._process is not None:
+            self._process.poll()
+
+
+def _start(script: str, *words: str) -> Optional["subprocess.Popen[bytes]"]:
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), script)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-IS", path, *words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, start_new_session=True, cwd="/",
+        )  # fmt: skip
+    except OSError:
+        return None

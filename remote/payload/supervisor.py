@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 import traceback
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence
 
 if not __package__:  # started as a plain script: its folder becomes the package (PEP 366), so siblings import alike
     _FOLDER = os.path.dirname(os.path.abspath(__file__))
@@ -26,10 +26,11 @@ if not __package__:  # started as a plain script: its folder becomes the package
     __package__ = os.path.basename(_FOLDER)
     importlib.import_module(__package__)
 
-from .child import NOT_FOUND, CannotStart, Child, Escalation, environment, strays
+from .child import NOT_EXECUTABLE, NOT_FOUND, CannotStart, Child, Escalation, environment, strays
 from .console_log import ConsoleLog, Tail
 from .helper import Helper
 from .oom import OomWatch
+from .orders import Orders
 from .records import CUT_SHORT, ReservedRecord, boot_id, claim_attempt, read_json, take_environment, write_json
 from .terminal import Terminal
 
@@ -78,7 +79,8 @@ class Supervisor:
         self._resized = False
         self._typed = bytearray()
         self._companion: Optional[Helper] = None
-        self._stop_seen: Optional[Tuple[int, int]] = None
+        self._orders = Orders(self.run_dir, number)
+        self._fenced: Optional[str] = None
         self._unwritten: Optional[Dict[str, Any]] = None
         self._started = time.time()
         self._ended: Optional[float] = None
@@ -89,6 +91,10 @@ class Supervisor:
         base = take_environment(self._path("attempts", ".env-{:04d}".format(self.number)))
         if base is None and self._promised:
             return self._write_exit(None, error=CUT_SHORT, exit_code=NOT_FOUND)
+        self._fenced = self._orders.fenced_by()
+        if self._fenced is not None:
+            sentence = "the run went on as {}: this copy may not write any more.".format(self._fenced)
+            return self._write_exit(None, error=sentence, exit_code=NOT_EXECUTABLE)
         env = environment(dict(os.environ) if base is None else base, self._attempt, self.run_dir)
         self._console.write(b"")  # the file exists from the start, so that followers need not guess
         offset = self._console.size()
@@ -123,7 +129,7 @@ class Supervisor:
             self._selector.register(self._terminal.input_fd, selectors.EVENT_READ, "keys")
         while not child.has_ended():
             self._turn(child, POLL_S)
-            self._look_for_stop()
+            self._look_for_orders()
             self._stop.turn(child)
             oom.sample()
             self._housekeeping()
@@ -186,19 +192,10 @@ class Supervisor:
         except (KeyError, ValueError):
             return
 
-    def _look_for_stop(self) -> None:
-        """A `stop.json` for this very attempt begins the escalation; one left from an earlier attempt does not."""
-        path = self._path("stop.json")
-        try:
-            status = os.stat(path)
-        except OSError:
-            return
-        seen = (status.st_ino, status.st_mtime_ns)
-        if seen == self._stop_seen:
-            return
-        self._stop_seen = seen
-        request = read_json(path)
-        if request is not None and request.get("attempt") == self.number:
+    def _look_for_orders(self) -> None:
+        """Somebody asks for the end, or the run goes on elsewhere: both begin the escalation."""
+        self._fenced = self._orders.fenced_by() or self._fenced
+        if self._fenced is not None or self._orders.stop_asked():
             self._stop.begin()
 
     def _housekeeping(self) -> None:
@@ -254,6 +251,7 @@ class Supervisor:
             "signal": number,
             "oom_killed": oom_killed,
             "stop_requested": self._stop.requested,
+            "fenced": self._fenced,
             "error": error,
             "tail": self._tail.lines(),
         }

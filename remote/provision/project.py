@@ -89,12 +89,13 @@ def _is_too_much(root: Path) -> bool:
     return root == root.parent or root == Path.home().resolve()
 
 
-def files(project: Project, *, unlimited: bool = False) -> Listing:
+def files(project: Project, *, unlimited: bool = False, whole: bool = False) -> Listing:
     """Everything that is pushed, in order. Asks git and looks at every file: call it in a thread.
 
     Parameters
     ----------
     unlimited: push it however large it is.
+    whole: leave nothing out, whatever ignore files say: what is there was chosen before.
 
     Raises
     ------
@@ -103,7 +104,7 @@ def files(project: Project, *, unlimited: bool = False) -> Listing:
     """
     root = os.fsencode(project.root)
     notices: list[str] = []
-    candidates = sorted(set(_candidates(project, root, notices)))
+    candidates = sorted(set(_everything(root) if whole else _candidates(project, root, notices)))
     paths: list[bytes] = []
     sizes: Counter[bytes] = Counter()
     left_out: list[bytes] = []
@@ -140,6 +141,11 @@ def _candidates(project: Project, root: bytes, notices: list[str]) -> Iterator[b
         notices.append("git is not installed here: .gitignore is read by rsync, which knows no exceptions (`!name`).")
         listed = _with_rsync(root)
     yield from listed
+
+
+def _everything(root: bytes) -> Iterator[bytes]:
+    for folder, _, names in os.walk(root):
+        yield from (os.path.relpath(os.path.join(folder, name), root) for name in names)
 
 
 def _repository(root: bytes, prefix: bytes) -> Iterator[bytes]:

@@ -56,6 +56,8 @@ class Command:
     """Whether a project is pushed however large it is."""
     env: str = AUTO
     """`auto`: what the project's requirements say; `none`: the host's own programs; else a path there."""
+    root: Path | None = None
+    """The project's directory when git is not to be asked about it: all that is in it is pushed, and nothing else."""
 
 
 @dataclass(slots=True)
@@ -76,6 +78,7 @@ async def prepare_launch(
     report: Report = lambda progress: None,
     dry_run: bool = False,
     now: float | None = None,
+    run_id: str | None = None,
 ) -> Prepared:
     """Get code and environment onto the host and plan the run.
 
@@ -83,13 +86,14 @@ async def prepare_launch(
     ----------
     report: is told how far it is, in this event loop.
     dry_run: check everything and look what is there, but make and push nothing.
+    run_id: the run's id when it has one already; a fresh one is made otherwise.
 
     Raises
     ------
     UsageError: what was asked for is not there or not allowed. WavedeckError: the environment or the code cannot be put
     there. HostError, HostUnreachable.
     """
-    launch = _Launch(home, host, report, dry_run, time.time() if now is None else now)
+    launch = _Launch(home, host, report, dry_run, time.time() if now is None else now, run_id)
     await launch.look()
     await launch.check_gpus(wished.gpus)
     if isinstance(wished, Wish):
@@ -104,6 +108,7 @@ class _Launch:
     report: Report
     dry_run: bool
     now: float
+    run_id: str | None = None
     notices: list[str] = field(default_factory=list)
     base_path: str = ""
     """Where programs are looked for there."""
@@ -133,6 +138,7 @@ class _Launch:
             cwd=self.host.home,
             env=self._recipe_environment(ready),
             price_per_hour=self.host.entry.price_per_hour,
+            run_id=self.run_id,
         )
         plan = await asyncio.to_thread(plan_recipe, self.home, wish, taken=taken, place=place, now=self.now)
         return Prepared(plan, self.notices)
@@ -164,7 +170,7 @@ class _Launch:
         if not command.argv:
             raise UsageError("there is no command: put it after `--`, as in `wavedeck exec -- python train.py`.")
         check_patterns(command.patterns)
-        run_id = new_run_id(command.name or command_label(command.argv), self.now, taken)
+        run_id = self.run_id or new_run_id(command.name or command_label(command.argv), self.now, taken)
         project, listing = await self._project(command)
         ready = await self._environment(command, project)
         await self._check_program(command, ready)
@@ -204,8 +210,8 @@ class _Launch:
         if not cwd.is_dir():
             raise UsageError(f"{cwd} is not a directory here; for one on {self.host.name}, add --no-push.")
         self._tell("listing the project's files")
-        project = await asyncio.to_thread(find_project, cwd)
-        listing = await asyncio.to_thread(files, project, unlimited=command.push_large)
+        project = _whole(command.root, cwd) if command.root else await asyncio.to_thread(find_project, cwd)
+        listing = await asyncio.to_thread(files, project, unlimited=command.push_large, whole=command.root is not None)
         self.notices += listing.notices
         _check_travels(command.argv, project, listing)
         return project, listing
@@ -309,6 +315,12 @@ class _Launch:
 
     def _tell(self, text: str) -> None:
         self.report(Progress(CHECK, text))
+
+
+def _whole(root: Path, cwd: Path) -> Project:
+    """A directory that holds a project and nothing else."""
+    inside = cwd.relative_to(root).as_posix()
+    return Project(root, "" if inside == "." else inside, False)
 
 
 def _found(answer: Mapping[str, Any], program: str) -> bool:

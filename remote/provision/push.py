@@ -259,7 +259,7 @@ def rsync_failure(host: str, project: Project, status: int, stderr: bytes) -> Wa
         )
     if status in (30, 35):
         return WavedeckError(f"nothing arrived on {host} for {STALL_S} s: see whether it answers, and launch again.")
-    if status == 255:
+    if status == 255 or (status == 12 and b"connection unexpectedly closed" in stderr):
         return LinkDown(
             host, f"the connection to {host} broke while the code was pushed: launch again once it is back."
         )

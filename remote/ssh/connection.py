@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shlex
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import asyncssh
 
@@ -21,6 +22,8 @@ from .questions import Asker
 from .target import Target
 
 __all__ = ["Connection", "Pty", "Pulse", "connect"]
+
+ClientSession = TypeVar("ClientSession", bound="asyncssh.SSHClientSession[bytes]")
 
 OPEN_TIMEOUT_S = 15.0
 OUTPUT_BYTES = 16 << 20
@@ -78,9 +81,33 @@ class Connection:
         terminal: dict[str, Any] = {"request_pty": False}
         if pty is not None:
             terminal = {"request_pty": "force", "term_type": pty.term, "term_size": (pty.columns, pty.rows)}
+        async with self._opening(command):
+            return await self.raw.create_process(command, encoding=None, window=window, **terminal)
+
+    async def open_session(
+        self, command: str, session: Callable[[], ClientSession], *, window: int, packet: int
+    ) -> tuple[asyncssh.SSHClientChannel[bytes], ClientSession]:
+        """As `open`, for much data: each piece is handed to a session of ours as it comes.
+
+        Parameters
+        ----------
+        window: how many bytes may be on their way here. packet: how many of them come at once at most.
+
+        Raises
+        ------
+        As `open`.
+        """
+        async with self._opening(command):
+            channel, made = await self.raw.create_session(
+                session, command, encoding=None, request_pty=False, window=window, max_pktsize=packet
+            )
+            return channel, cast(ClientSession, made)
+
+    @contextlib.asynccontextmanager
+    async def _opening(self, command: str) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
-                return await self.raw.create_process(command, encoding=None, window=window, **terminal)
+                yield
         except asyncssh.ChannelOpenError as error:
             if self.closed.is_set() or self.raw.is_closed():
                 raise self._lost(command) from error

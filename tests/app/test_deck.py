@@ -277,7 +277,9 @@ async def test_the_form_checks_while_typing_and_shows_the_equal_command(at: Home
 async def test_launching_writes_the_planned_run(at: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     launched = []
 
-    async def launch(home: Home, host: object, manifest: object, attempt: object) -> operations.LaunchResult:
+    async def launch(
+        home: Home, host: object, manifest: object, attempt: object, policy: object = None
+    ) -> operations.LaunchResult:
         launched.append(manifest)
         run = make_run(at, manifest.id, state="running")  # type: ignore[attr-defined]
         return operations.LaunchResult(run, 1, "wd-x")

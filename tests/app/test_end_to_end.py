@@ -18,6 +18,10 @@ from typing import Any
 import psutil
 import pytest
 
+from wavedeck.engine.catalog import Catalog
+from wavedeck.engine.rundir import Home
+from wavedeck.remote.far import far_sign
+from wavedeck.remote.liveness import alive
 from wavedeck.tests.conftest import reap
 from wavedeck.tests.servers.fixtures import sshd  # noqa: F401  fixture
 
@@ -38,11 +42,11 @@ class Terminal:
         done = subprocess.run(["tmux", "-L", self._socket, "-f", "/dev/null", *words], capture_output=True, text=True)
         return done.stdout
 
-    def start(self, size: tuple[int, int] = (120, 36)) -> None:
+    def start(self, size: tuple[int, int] = (120, 36), words: str = "") -> None:
         self._socket = f"wd-screen-{uuid.uuid4().hex[:8]}"  # a server that is still ending takes no new session
         width, height = map(str, size)
         settings = f"WAVEDECK_HOME={shlex.quote(str(self._home))} WAVEDECK_TMUX_SOCKET={self._inner}"
-        deck = f"env -u TMUX -u COLUMNS -u LINES {settings} TERM=xterm-256color {PYTHON} -m wavedeck"
+        deck = f"env -u TMUX -u COLUMNS -u LINES {settings} TERM=xterm-256color {PYTHON} -m wavedeck {words}"
         command = f"{deck}; echo deck ended $?; sleep 1000"
         self.tmux("new-session", "-d", "-s", "deck", "-x", width, "-y", height, command)
 
@@ -100,17 +104,14 @@ def terminal(home: Path, tmux_socket: str) -> Iterator[Terminal]:
 
 
 def ps(home: Path) -> list[dict[str, Any]]:
-    done = subprocess.run(
-        [sys.executable, "-m", "wavedeck", "ps", "--json"], capture_output=True, text=True, check=True
-    )
-    rows: list[dict[str, Any]] = json.loads(done.stdout)
-    return rows
+    """What `ps --json` prints; asked in this process, because a new one for each look would slow the training down."""
+    return [view.to_json() for view in Catalog(Home(home), alive, far=far_sign(Home(home))).views()]
 
 
 def choose_small_training(terminal: Terminal, wait_for: WaitFor) -> None:
     """Fewer clips and more epochs than the debug preset, typed into the form like a person would."""
     for words, name, value in (
-        ("all splits together", "data.clips", "160"),
+        ("all splits together", "data.clips", "80"),
         ("max_epochs", "training.max_epochs", "40"),
     ):
         if name != "data.clips":  # at first the search line has the keys anyway
@@ -123,10 +124,10 @@ def choose_small_training(terminal: Terminal, wait_for: WaitFor) -> None:
 
 
 def choose_host(terminal: Terminal, wait_for: WaitFor, host: str) -> None:
-    """Two fields before the search line: open the list, take the second, and the command line says so."""
+    """Three fields before the search line: open the list, take the second, and the command line says so."""
     terminal.press(wait_for, "C-f")
-    terminal.press(wait_for, "BTab")
-    terminal.press(wait_for, "BTab")
+    for _ in range(3):  # backup, GPUs, host
+        terminal.press(wait_for, "BTab")
     terminal.press(wait_for, "Enter")
     terminal.press(wait_for, "Down")
     terminal.keys("Enter")
@@ -182,6 +183,8 @@ def test_launch_watch_stop_resume_finish(host: str, terminal: Terminal, home: Pa
 
     # resume goes on from there to the end
     terminal.keys("r")
+    wait_for(lambda: "Resume " in terminal.screen and "No (n)" in terminal.screen, 20, "the question")
+    terminal.keys("Enter")
     wait_for(lambda: ps(home)[0]["attempt"] == 2, 40, "the second attempt")
     wait_for(lambda: "finished" in terminal.screen, 200, "the end on screen")
     (finished,) = ps(home)

@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,9 @@ from wavedeck.engine.checkpoints import (
     best,
     commit,
     fault,
+    foreign_name,
     is_safe_name,
+    is_safe_path,
     latest,
     newest_whole,
     prune,
@@ -51,7 +54,7 @@ def test_commit_leaves_the_file_its_line_and_nothing_else(tmp_path: Path) -> Non
     assert read_checkpoints(tmp_path / MANIFEST_NAME) == [written]
     assert (written.bytes, written.step, written.epoch, written.best, written.kind) == (13, 40, 4.0, True, "full")
     assert fault(tmp_path, written) is None
-    keys = {"name", "step", "epoch", "bytes", "sha256", "metrics", "t", "best", "kind"}
+    keys = {"name", "step", "epoch", "bytes", "sha256", "metrics", "t", "best", "kind", "path"}
     assert json.loads((tmp_path / MANIFEST_NAME).read_text()).keys() == keys
 
 
@@ -155,3 +158,65 @@ def test_half_written_files_are_swept_and_never_listed(tmp_path: Path) -> None:
     assert read_checkpoints(tmp_path / MANIFEST_NAME) == [kept]
     assert sweep_temporary(tmp_path) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [MANIFEST_NAME, kept.name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["step-1.ckpt\n", "manifest.jsonl", "Manifest.JSONL.old-1", "manifest.jsonl.0123456789ab.pt", "a\0b", "é.pt"],
+)
+def test_a_name_that_ends_a_line_or_is_the_lists_own_is_unsafe(name: str) -> None:
+    assert not is_safe_name(name)
+
+
+SHA = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("out/latest.pt", "latest.0123456789ab.pt"),
+        ("checkpoint-500/model.safetensors", "model.0123456789ab.safetensors"),
+        ('a b/it\'s "new"\n.ckpt', "it_s__new.0123456789ab.ckpt"),
+        ("-rf", "rf.0123456789ab"),
+        (".hidden", "hidden.0123456789ab"),
+        ("épreuve..v2.pth", "preuve.v2.0123456789ab.pth"),
+        ("日本.pt", "file.0123456789ab.pt"),
+        ("manifest.jsonl", "file-manifest.0123456789ab.jsonl"),
+        ("x.odd suffix", "x.0123456789ab"),
+        ("y" * 300 + ".pt", "y" * 120 + ".0123456789ab.pt"),
+    ],
+)
+def test_a_foreign_file_gets_a_safe_name_with_its_content_in_it(path: str, name: str) -> None:
+    assert foreign_name(path, SHA) == name and is_safe_name(name)
+
+
+@given(st.text(max_size=300), st.sampled_from([SHA, "F" * 64]))
+def test_any_foreign_path_gets_a_safe_name(path: str, sha256: str) -> None:
+    assert is_safe_name(foreign_name(path, sha256))
+
+
+def test_a_hash_that_is_none_makes_no_name() -> None:
+    with pytest.raises(ValueError, match="sha256"):
+        foreign_name("a.pt", "../../etc/passwd")
+
+
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "~/x", "a\0", "x" * 2000, "a/"])
+def test_a_path_that_leaves_its_directory_is_no_checkpoint(tmp_path: Path, path: str) -> None:
+    assert not is_safe_path(path)
+    good = {"name": "x.0123456789ab.pt", "step": 1, "bytes": 1, "sha256": SHA, "t": 0.0, "kind": "foreign"}
+    lines = [json.dumps({**good, "path": path}), json.dumps({**good, "name": "y.pt", "path": "-o/a b\n'.pt"})]
+    (tmp_path / MANIFEST_NAME).write_text("".join(one + "\n" for one in lines))
+    assert [one.path for one in read_checkpoints(tmp_path / MANIFEST_NAME)] == ["-o/a b\n'.pt"]
+
+
+def test_foreign_files_with_one_content_share_a_name_and_nothing_else_does(tmp_path: Path) -> None:
+    def told(*lines: tuple[str, str | None]) -> list[tuple[str, str | None]]:
+        rows = [CheckpointLine("same.pt", 1, 1, sha, 0.0, kind="foreign", path=path) for sha, path in lines]
+        (tmp_path / MANIFEST_NAME).write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+        return [(row.sha256, row.path) for row in read_checkpoints(tmp_path / MANIFEST_NAME)]
+
+    assert told((SHA, "a.pt"), (SHA, "b.pt"), (SHA, "a.pt")) == [(SHA, "b.pt"), (SHA, "a.pt")]
+    assert told((SHA, "a.pt"), ("f" * 64, "b.pt")) == [("f" * 64, "b.pt")], "one name, one content"
+    assert told((SHA, None), (SHA, "b.pt")) == [(SHA, "b.pt")]
+    assert told((SHA, "b.pt"), (SHA, None)) == [(SHA, None)]
+    assert len(told(*((SHA, f"{n}.pt") for n in range(20_000)))) == 20_000

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
+from wavedeck.engine.backup.policy import BackupPolicy
+from wavedeck.engine.backup.safety import HostSafety
 from wavedeck.engine.hosts import GpuProcess, HostFacts, HostView, LinkState, TmuxSession
 from wavedeck.engine.machine import GpuReading, MachineReading
 from wavedeck.engine.machine_series import HostHistory
 from wavedeck.engine.planning import Wish
+from wavedeck.engine.run_view import RunView
 from wavedeck.engine.rundir import RunDir
 from wavedeck.engine.series_view import SeriesView
 from wavedeck.remote.operations import LaunchResult
@@ -214,6 +218,7 @@ class FleetFake:
         self.asked: list[tuple[object, ...]] = []
         self.error: Exception | None = None
         self.argv = ["true"]
+        self.safe: dict[str, HostSafety] = {}
 
     def _note(self, *words: object) -> None:
         self.asked.append(words)
@@ -245,6 +250,10 @@ class FleetFake:
         self._note("attach", name, session.name)
         return self.argv
 
-    async def launch(self, name: str, wish: Wish) -> LaunchResult:
+    async def safety(self, names: Sequence[str], views: Sequence[RunView]) -> list[HostSafety]:
+        self._note("safety", *names)
+        return [self.safe[name] for name in names if name in self.safe]
+
+    async def launch(self, name: str, wish: Wish, policy: BackupPolicy | None = None) -> LaunchResult:
         self._note("launch", name, wish.command_line, wish.gpus)
         return LaunchResult(RunDir(Path("/nowhere") / HERON), 1, None)

@@ -236,9 +236,7 @@ def test_code_is_sent_with_these_words_and_no_others() -> None:
     assert not any("dest" in str(word) for word in push.rsync_argv(b"/src", words, "gpu1:/x/", None))
 
 
-BAD_FOR_COPIES = re.compile(
-    r"--(append(-verify)?|inplace|delete(-[a-z]+)?|delay-updates|size-only|ignore-times|partial)$"
-)
+BAD_FOR_COPIES = re.compile(r"--(append(-verify)?|inplace|delete(-[a-z]+)?|delay-updates|size-only|partial)$")
 BY_NAME = re.compile(r"\b(pkill|killall|pidof)\b")
 TRUSTS_ALL = re.compile(r"StrictHostKeyChecking[ =]?no|UserKnownHostsFile[ =]?/dev/null|ForwardAgent[ =]?yes", re.I)
 
@@ -277,6 +275,10 @@ def test_known_hosts_are_never_none_and_nothing_is_forwarded() -> None:
 
 
 SIGNALS: dict[str, str] = {
+    "remote/alerts/sinks.py _kill_group": "a child and its group",
+    "remote/backup/state.py fresh": "signal 0, only a question",
+    "remote/backup/transfer.py _end": "a child and its group",
+    "remote/backup/worker.py stop": "a child",
     "remote/link_news.py is_fresh": "signal 0, only a question",
     "remote/local.py _end": "a child that was not waited for: its pid is nobody else's",
     "remote/payload/agent_host.py _versions": "a child",
@@ -284,6 +286,7 @@ SIGNALS: dict[str, str] = {
     "remote/payload/agent_living.py _exists": "signal 0, only a question",
     "remote/payload/child.py signal_group": "the trainer, a child and the leader of its group",
     "remote/payload/child.py group_exists": "signal 0, only a question",
+    "remote/payload/end_orphan.py end": "a trainer whose environment names this run, and its group",
     "remote/payload/gpu_stream.py _kill": "a child and its group",
     "remote/payload/helper.py close": "a child",
     "remote/payload/preflight_facts.py _killed": "a child and its group",

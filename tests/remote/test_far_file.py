@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from wavedeck.engine.errors import WavedeckError
 from wavedeck.engine.rundir import Home
+from wavedeck.engine.samples.superblock import Changed, Missing
 from wavedeck.remote.far_file import BLOCK, FarFile
 from wavedeck.remote.fleet import Fleet, FleetThread
 from wavedeck.tests.servers.sshd import Sshd
@@ -70,8 +71,78 @@ def test_a_file_that_shrinks_is_an_error_and_not_silence(tmp_path: Path) -> None
     there = Elsewhere(b"x" * 1000)
     far = FarFile(there.fetch, tmp_path / "x.h5")
     there.data = b"x" * 10
-    with pytest.raises(OSError, match="shorter"):
+    with pytest.raises(OSError, match="written to"):
         far.read(1000)
+
+
+def test_two_readers_of_a_file_that_grows_never_read_zeros(tmp_path: Path) -> None:
+    there = Elsewhere(os.urandom(2 * BLOCK))
+    old = there.data
+    first = FarFile(there.fetch, tmp_path / "x.h5")
+    assert first.read(100) == old[:100]
+    there.data, there.changed = os.urandom(3 * BLOCK), 2.0
+    second = FarFile(there.fetch, tmp_path / "x.h5")
+    assert second.read(100) == there.data[:100]
+    first.seek(0)
+    assert first.read(BLOCK) == old[:BLOCK]  # its own version, not the zeros of another's
+    with pytest.raises(Changed):
+        first.read(10)
+    assert second.read(BLOCK) == there.data[100 : BLOCK + 100]
+    first.close()
+    second.close()
+    there.gone = True
+    again = FarFile(there.fetch, tmp_path / "x.h5")
+    assert again.read(2 * BLOCK) == there.data[: 2 * BLOCK]
+    assert len(list((tmp_path / "x.h5").iterdir())) == 2  # the older version has gone, with its map
+
+
+def test_two_readers_of_one_version_share_what_they_fetched(tmp_path: Path) -> None:
+    there = Elsewhere(os.urandom(4 * BLOCK))
+    first, second = (FarFile(there.fetch, tmp_path / "x.h5") for _ in range(2))
+    second.seek(2 * BLOCK)
+    assert first.read(BLOCK) == there.data[:BLOCK] and second.read(BLOCK) == there.data[2 * BLOCK : 3 * BLOCK]
+    there.gone = True
+    third = FarFile(there.fetch, tmp_path / "x.h5")
+    assert third.read(BLOCK) == there.data[:BLOCK]
+    third.seek(2 * BLOCK)
+    assert third.read(BLOCK) == there.data[2 * BLOCK : 3 * BLOCK]
+
+
+def test_blocks_that_a_power_cut_took_are_fetched_again(tmp_path: Path) -> None:
+    there = Elsewhere(os.urandom(2 * BLOCK))
+    FarFile(there.fetch, tmp_path / "x.h5").read()
+    (kept,) = (path for path in (tmp_path / "x.h5").iterdir() if not path.name.endswith(".map"))
+    kept.write_bytes(b"")
+    again = FarFile(there.fetch, tmp_path / "x.h5")
+    assert again.read() == there.data
+
+
+def test_who_must_not_wait_is_told_what_is_missing(tmp_path: Path) -> None:
+    there = Elsewhere(os.urandom(2 * BLOCK))
+    far = FarFile(there.fetch, tmp_path / "x.h5")
+    far.waits = False
+    far.seek(5)
+    with pytest.raises(Missing) as missing:
+        far.read(BLOCK)
+    assert not there.asked
+    far.bring(missing.value.offset, missing.value.count)
+    assert far.read(BLOCK) == there.data[5 : BLOCK + 5]
+
+
+def test_a_file_that_never_rests_is_read_as_it_is(tmp_path: Path) -> None:
+    there = Elsewhere(os.urandom(3 * BLOCK))
+
+    def fetch(offset: int, count: int) -> tuple[bytes, int, float]:
+        there.changed += 1
+        return there.fetch(offset, count)
+
+    far = FarFile(fetch, tmp_path / "x.h5")
+    with pytest.raises(Changed):
+        far.read(1)
+    far.take_any_version()
+    assert far.read() == there.data
+    far.close()
+    assert not list((tmp_path / "x.h5").glob("*.map"))  # nobody takes it for a version
 
 
 def test_through_ssh(home: Path, sshd: Sshd, tmp_path: Path) -> None:
@@ -97,5 +168,7 @@ def test_through_ssh(home: Path, sshd: Sshd, tmp_path: Path) -> None:
             FarFile(fetching("samples/val/link.h5"), tmp_path / "cache" / "z.h5")
         with pytest.raises(OSError):
             FarFile(fetching("../../../../etc/passwd"), tmp_path / "cache" / "w.h5")
+        with pytest.raises(OSError):
+            FarFile(fetching("samples/val/a/b/c.h5"), tmp_path / "cache" / "v.h5")
     finally:
         thread.close()

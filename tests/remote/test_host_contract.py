@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import time
@@ -57,6 +58,9 @@ def attempt(script: str, **fields: object) -> Attempt:
 
 
 async def test_a_command_runs_to_its_end(host: Host) -> None:
+    large = bytes(range(256)) * 12_000 + b"end"  # more than a frame holds
+    done = await host.run(["sha256sum"], stdin=large)
+    assert done.stdout.split()[0].decode() == hashlib.sha256(large).hexdigest()
     done = await host.run(["sh", "-c", "cat; echo err >&2; exit 3"], stdin=b"in \x00\xff")
     assert (done.host, done.status, done.stdout, done.stderr) == (host.name, 3, b"in \x00\xff", b"err\n")
     with pytest.raises(CommandFailed, match=r"sh failed on \S+ \(exit status 3\): err"):

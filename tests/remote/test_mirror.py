@@ -8,14 +8,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wavedeck.engine.catalog import Catalog
 from wavedeck.engine.hosts import MirrorRecord, read_mirror, write_mirror
+from wavedeck.engine.lineage import fenced, first_lease, read_lease, write_lease
 from wavedeck.engine.manifest import Manifest, encode
-from wavedeck.engine.rundir import Home
+from wavedeck.engine.rundir import Home, RunDir
 from wavedeck.remote import copy_bytes
 from wavedeck.remote.mirror import Mirror, MirrorFull
 from wavedeck.remote.mirror_files import forget_run
@@ -325,3 +327,40 @@ async def test_what_is_dropped_is_acknowledged_too(agent: Agent) -> None:
     agent.say("data", b"abc", file="events.jsonl", offset=0)
     agent.mirror.acknowledge()
     assert agent.sent[-1] == ("ack", {"bytes": 12})
+
+
+async def test_the_records_of_a_backup_are_copied(agent: Agent, home: Path) -> None:
+    await agent.connect(RUN)
+    agent.manifest()
+    agent.say("record", b'{"keep_last": 5}', file="policy.json")
+    agent.say("record", encode(first_lease(RUN)), file="lease.json")
+    place = home / "runs" / RUN
+    assert (place / "policy.json").read_bytes() == b'{"keep_last": 5}'
+    assert read_lease(RunDir(place)) == first_lease(RUN)
+    await agent.connect(RUN)
+    assert {"policy.json", "lease.json"} <= set(agent.followed()["records"])
+    agent.say("record", file="policy.json", gone=True)
+    agent.say("record", file="lease.json", gone=True)
+    assert not (place / "policy.json").exists() and not (place / "lease.json").exists()
+    agent.say("record", b"x", file="backup.jsonl")
+    agent.say("record", b"x", file="moved.json")
+    assert not (place / "backup.jsonl").exists() and not (place / "moved.json").exists(), "these are written here only"
+
+
+async def test_a_host_that_comes_back_does_not_lift_its_fence(agent: Agent, home: Path) -> None:
+    await agent.connect(RUN)
+    agent.manifest()
+    run = RunDir(home / "runs" / RUN)
+    fence = fenced(first_lease(RUN), RUN, "20261121-0100-drums-calm-otter")
+    write_lease(run, fence)
+    await agent.connect(RUN)
+    for old in (encode(first_lease(RUN)), b"", b"{", b'{"generation": "x"}'):
+        agent.say("record", old, file="lease.json")
+        assert read_lease(run) == fence
+    agent.say("record", file="lease.json", gone=True)
+    assert read_lease(run) == fence
+    agent.say("record", encode(fence), file="lease.json")
+    assert read_lease(run) == fence
+    later = msgspec.structs.replace(fence, generation=9, fenced_by="20261122-0100-drums-calm-lynx")
+    agent.say("record", encode(later), file="lease.json")
+    assert read_lease(run) == later

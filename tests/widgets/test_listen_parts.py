@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable
 
@@ -19,12 +20,15 @@ from wavedeck.engine.samples.alignment import Op, confusion
 from wavedeck.engine.samples.columns import ColumnBuilder
 from wavedeck.engine.samples.items import IndexLine, Parameter
 from wavedeck.engine.samples.order import group_rows, sort_rows
+from wavedeck.tests.app.conftest import until
 from wavedeck.tests.conftest import screen_text
+from wavedeck.widgets import text_diff
 from wavedeck.widgets.class_bars import ClassBars, ClassScores, bar_cells, chosen_classes
 from wavedeck.widgets.confusion_matrix import ConfusionMatrix, short_count
 from wavedeck.widgets.live_table import VirtualTable
 from wavedeck.widgets.parameter_table import ParameterTable
-from wavedeck.widgets.sample_table import GroupKey, SampleList, SampleTable
+from wavedeck.widgets.sample_list import SampleList
+from wavedeck.widgets.sample_table import GroupKey, SampleTable
 from wavedeck.widgets.text_diff import TextDiff, TextPair, blocks, rate_words
 from wavedeck.widgets.transport import TrackButton, Transport, TransportState
 
@@ -72,7 +76,7 @@ async def test_the_line_says_what_plays_where_and_how() -> None:
     assert "loop 0:01.20–0:02.40" in text and "−6.0 dB" in text and "level-matched" in text
     assert "Speakers 48 kHz" in text and "\x1b" not in text
     paused = await line(TransportState(PlayerState(gain_db=-math.inf), TRACKS))
-    assert "⏸ paused" in paused and "muted" in paused and "levels as they are" in paused
+    assert "┃┃ paused" in paused and "muted" in paused and "levels as they are" in paused
 
 
 async def test_no_sound_has_a_reason_and_it_is_cut_last() -> None:
@@ -128,6 +132,50 @@ async def test_differences_have_signs_and_stand_below_each_other() -> None:
         assert "both texts are empty" in await shown(pilot)
         diff.pair, diff.words = None, "reading the texts…"
         assert "reading the texts…" in await shown(pilot)
+
+
+async def test_long_texts_are_aligned_in_a_thread_and_only_where_they_are_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    where: list[str] = []
+    real = text_diff.compared
+
+    def watched(pair: TextPair) -> text_diff.Compared:
+        where.append(threading.current_thread().name)
+        go.wait(20)
+        return real(pair)
+
+    go = threading.Event()
+    monkeypatch.setattr(text_diff, "compared", watched)
+    words = "the quick brown fox jumps over the lazy dog " * 130
+    diff = TextDiff()
+    diff.display = False
+    async with Stage(diff).run_test(size=(80, 10)) as pilot:
+        diff.pair = TextPair(words, words + "again")
+        await pilot.pause(0.1)
+        assert not where
+        diff.display = True
+        assert "aligning…" in await shown(pilot)
+        await until(pilot, lambda: where == ["comparing the texts"])
+        diff.pair = TextPair(words, words.replace("fox", "ox"))
+        assert "aligning…" in await shown(pilot)
+        go.set()
+        await until(pilot, lambda: "~130 changed" in screen_text(pilot.app))
+        assert "CER not beyond 5,000 letters" in screen_text(pilot.app) and len(where) == 2
+        diff.pair = TextPair("a b", "a c")
+        assert "WER 50.0%  CER 33.3%" in await shown(pilot)
+
+
+async def test_texts_that_cannot_be_compared_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(pair: TextPair) -> text_diff.Compared:
+        raise MemoryError
+
+    monkeypatch.setattr(text_diff, "compared", fail)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    diff = TextDiff()
+    async with Stage(diff).run_test(size=(80, 10)) as pilot:
+        diff.pair = TextPair("word " * 500, "")
+        await until(pilot, lambda: "could not be compared" in screen_text(pilot.app))
 
 
 def test_rows_are_filled_and_never_wider_than_there_is_room() -> None:
@@ -316,6 +364,40 @@ async def test_an_item_evaluated_again_keeps_the_cursor() -> None:
         assert table.item_row == 4 and second.ids[4] == "b"
         table.show_samples(SampleList(columns(2), np.arange(2)))
         assert table.item_row in (0, 1)
+
+
+async def test_by_tag_the_cursor_stays_in_its_group() -> None:
+    builder = ColumnBuilder()
+
+    def grow(*names: str, step: int = 1) -> SampleList:
+        builder.add([(IndexLine(id=name, step=step, tags=["easy", "hard"]), ()) for name in names])
+        found = builder.snapshot()
+        rows = np.flatnonzero(found.newest())
+        return SampleList(found, rows, group_rows(found, rows, "tag"))
+
+    table = SampleTable()
+    async with Stage(table).run_test(size=(60, 30)) as pilot:
+        table.show_samples(grow(*"abcdef"))
+        for _ in range(11):
+            await pilot.press("down")
+        assert table.cursor == 11
+        item = table.item_row
+        table.show_samples(grow("g"))
+        assert table.cursor == 12 and table.item_row == item
+        table.show_samples(grow("d", step=2))
+        assert table.samples.columns.ids[table.item_row or 0] == "d" and table.cursor > 8
+
+
+async def test_a_mistake_needs_both_classes_where_it_is_narrow() -> None:
+    builder = ColumnBuilder()
+    names = {"label": "single stroke roll", "predicted": "double stroke roll"}
+    builder.add([(IndexLine(id="a", metrics={"loss": 1.0}, **names), ())])  # type: ignore[arg-type]
+    table = SampleTable()
+    async with Stage(table).run_test(size=(44, 6)) as pilot:
+        table.show_samples(SampleList(builder.snapshot(), np.arange(1), metrics=("loss",), sort="loss"))
+        assert "PREDICTED" in await shown(pilot) and "✗ double st…" in await shown(pilot)
+        await pilot.resize_terminal(100, 6)
+        assert "✗ double stroke roll" in await shown(pilot)
 
 
 async def test_groups_have_headers_that_fold() -> None:

@@ -19,7 +19,8 @@ from wavedeck.tests.fakes.listen_tracks import drum_tracks, odd_tracks, speech_t
 from wavedeck.widgets.class_bars import ClassBars, ClassScores
 from wavedeck.widgets.confusion_matrix import ConfusionMatrix
 from wavedeck.widgets.parameter_table import ParameterTable
-from wavedeck.widgets.sample_table import SampleList, SampleTable
+from wavedeck.widgets.sample_list import SampleList
+from wavedeck.widgets.sample_table import SampleTable
 from wavedeck.widgets.text_diff import TextDiff, TextPair
 from wavedeck.widgets.track_stack import TrackStack
 from wavedeck.widgets.transport import TrackButton, Transport, TransportState

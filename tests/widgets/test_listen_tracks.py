@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from textual.app import App, ComposeResult
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.pilot import Pilot
 
@@ -228,6 +228,14 @@ def test_lanes_never_overlap_and_the_audible_one_is_among_them(count: int, heigh
             assert audible in [lane.track for lane in lanes]
 
 
+@pytest.mark.parametrize("show", ["both", "waveform", "spectrogram"])
+def test_lanes_beside_each_other_have_the_same_kinds_of_pictures(show: str) -> None:
+    for height in range(1, 60):
+        for count in range(1, 6):
+            lanes = lay_out(count, 0, height, show)  # type: ignore[arg-type]
+            assert len({(lane.wave > 0, lane.spectrum > 0) for lane in lanes}) <= 1, (height, count)
+
+
 def test_what_is_wrong_is_said_first_and_in_words() -> None:
     clipped = drum_tracks()[1]
     assert label_facts(clipped, 30)[0].text.startswith("! clips")
@@ -316,6 +324,18 @@ async def test_the_screen_is_the_same_after_a_move_as_after_a_repaint() -> None:
             moved = await shown(pilot)
             app.stack._repaint()
             assert await shown(pilot) == moved
+
+
+async def test_it_is_drawn_in_its_size_before_it_hears_of_its_resize(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = StackApp(*speech_tracks())
+    async with app.run_test(size=(60, 20)) as pilot:
+        await pilot.pause()
+        app.stack.position_s = 0.5
+        app.stack.render_lines(Region(0, 0, 60, 20))
+        with monkeypatch.context() as resized:  # what a layout does before the event is handled
+            resized.setattr(TrackStack, "size", property(lambda _: Size(90, 30)))
+            strips = app.stack.render_lines(Region(0, 0, 90, 30))
+        assert len(strips) == 30 and {strip.cell_length for strip in strips} == {90}
 
 
 async def test_zoom_pan_and_page_with_the_playhead() -> None:

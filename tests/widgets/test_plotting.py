@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.color import Color
@@ -44,6 +44,7 @@ def one(values: object, label: str = "loss", **kwargs: object) -> ChartData:
 
 
 @given(ANY, ANY, st.booleans(), st.floats(0, 0.2))
+@example(1.2e308, 1.2e308, False, 0.0)
 def test_every_pair_of_ends_makes_a_scale(a: float, b: float, log: bool, pad: float) -> None:
     low, high = sorted((abs(a) or 1e-300, abs(b) or 1e-300) if log else (a, b))
     scale = fit(low, high, log=log, pad=pad)

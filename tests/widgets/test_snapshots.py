@@ -24,6 +24,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from wavedeck.app.themes import DARK
+from wavedeck.engine.backup.places import Where
 from wavedeck.engine.catalog import RunView
 from wavedeck.engine.checkpoints import CheckpointLine
 from wavedeck.engine.config.compose import check_field
@@ -352,9 +353,17 @@ async def test_checkpoint_table(size: Extent, snapshot: Snapshot) -> None:
         )
         for step in (120, 160, 180)
     ]
+    rows: list[Where] = [
+        Where(
+            name=line.name, step=line.step, bytes=line.bytes, sha256=line.sha256, where=places, t=line.t, path=None,
+            verified_at=line.t + 20 if len(places) > 1 else None, kind="full", best=line.best, latest=line.step == 180,
+            bad=["here"] if line.step == 180 else [],
+        )
+        for line, places in zip(lines, (["gpu1", "here", "/mnt/nas"], ["gpu1", "here"], ["gpu1"]), strict=True)
+    ]  # fmt: skip
     table = CheckpointTable()
     async with stage(size, table) as pilot:
-        table.show(lines)
+        table.show(rows, lines, is_copy=True)
         await take(pilot, snapshot, "newest")
 
 

@@ -71,7 +71,7 @@ def fit(low: float, high: float, *, log: bool = False, pad: float = 0.0) -> Scal
         return Scale(10.0**bottom, 10.0**top, True)
     if high - low <= 1e-12 * max(abs(low), abs(high)):
         spread = abs(low) * 0.5 or 1.0
-        return Scale(low - spread, high + spread)
+        return Scale(max(low - spread, -1e308), min(high + spread, 1.7e308))
     margin = min(pad * (high / 2 - low / 2) * 2, 1e306)
     # A loss never goes below zero; neither should its axis because of the margin.
     bottom = 0.0 if 0.0 <= low < margin else low - margin

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from wavedeck.engine.samples.loudness import LoudnessMeter, integrated_loudness, matching_gains
+from wavedeck.engine.samples.measures import measure
 
 pyloudnorm = pytest.importorskip("pyloudnorm")
 
@@ -84,3 +85,22 @@ def test_silence_keeps_its_level_and_noise_is_not_blown_up() -> None:
     assert matching_gains([-math.inf, -20, -90], [-math.inf, -6, -80]) == pytest.approx([0, 0, 24])
     assert matching_gains([-math.inf], [-math.inf]) == [0.0]
     assert matching_gains([], []) == []
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.1, 0.25, 0.399])
+def test_a_clip_shorter_than_a_gating_block_has_a_level_to_match_by(seconds: float) -> None:
+    t = np.arange(round(seconds * 48000)) / 48000
+    stroke = (0.5 * np.sin(2 * np.pi * 1000 * t))[:, None].astype(np.float32)
+    levels = []
+    for gain in (1.0, 0.25):
+        meter = LoudnessMeter(48000, 1)
+        meter.add(stroke[:100] * gain)
+        meter.add(stroke[100:] * gain)
+        assert meter.integrated() == -math.inf  # as the standard has it
+        levels.append(meter.level())
+    assert levels[0] == pytest.approx(-9.03, abs=0.5)
+    assert levels[0] - levels[1] == pytest.approx(12.04, abs=0.01)
+    measures = [measure(stroke * gain, 48000) for gain in (1.0, 0.25)]
+    gains = matching_gains([one.heard_lufs for one in measures], [one.true_peak_db for one in measures])
+    assert gains[1] - gains[0] == pytest.approx(12.04, abs=0.01)
+    assert LoudnessMeter(48000, 1).level() == measure(stroke * 0, 48000).heard_lufs == -math.inf

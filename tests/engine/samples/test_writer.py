@@ -16,7 +16,7 @@ import pytest
 
 import wavedeck
 from tests.fakes.samples import RATE, drum_like, silence, speech_like, stereo
-from wavedeck.engine.samples import SampleError, SampleSet, item_id
+from wavedeck.engine.samples import SampleError, SampleSet, item_id, shelf
 from wavedeck.engine.samples import record as recording
 from wavedeck.engine.samples.writer import SampleWriter
 
@@ -31,7 +31,8 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.mkdir()
     monkeypatch.setenv("WAVEDECK_RUN_DIR", str(path))
     monkeypatch.setattr(recording, "_writers", {})
-    monkeypatch.setattr(recording, "_warned", set())
+    monkeypatch.setattr(recording, "_refused", recording.Tally("was not kept"))
+    monkeypatch.setattr(recording, "_stripped", recording.Tally("was kept in part"))
     return path
 
 
@@ -199,7 +200,7 @@ def test_attached_files_are_copied_under_names_of_their_own(tmp_path: Path) -> N
     assert samples.read_attachment(second, "../preset") == b"two"
     assert all(name.startswith("attachments/") and ".." not in name for name in first.attachments.values())
     assert first.attachments["../preset"].endswith(".vital") and second.attachments["notes.txt"].endswith(".txt")
-    with SampleWriter(tmp_path) as writer, pytest.raises(SampleError, match="No such file"):
+    with SampleWriter(tmp_path) as writer, pytest.raises(SampleError, match="attachment 'x': there is no file"):
         writer.log({}, key="b", attachments={"x": tmp_path / "missing"})
     assert len(lines(tmp_path)) == 2
 
@@ -231,14 +232,86 @@ def test_outside_a_run_and_on_other_ranks_nothing_happens(
     assert list(run_dir.iterdir()) == []
 
 
-def test_a_mistake_costs_the_item_and_is_said_once(run_dir: Path) -> None:
-    for _ in range(3):
-        assert wavedeck.log_sample({"x": (np.zeros((2, 3, 40)), RATE)}, step=1) is None
-        assert wavedeck.log_sample({}, set="../../x", key="a") is None
-        assert wavedeck.log_sample({}, key="a", metrics=5) is None  # type: ignore[arg-type]
+def warnings(run_dir: Path) -> list[str]:
     events = [json.loads(line) for line in (run_dir / "events.jsonl").read_text().splitlines()]
-    assert len(events) == 3 and all(event["level"] == "warning" for event in events)
-    assert "one clip a call" in events[0]["text"]
+    assert all(event["level"] == "warning" for event in events)
+    return [event["text"] for event in events]
+
+
+def test_a_mistake_costs_the_item_and_names_it(run_dir: Path) -> None:
+    assert wavedeck.log_sample({"x": (np.zeros((2, 3, 40)), RATE)}, step=1, key="clip07") is None
+    assert wavedeck.log_sample({}, set="../../x", key="a") is None
+    assert wavedeck.log_sample({}, key="a", metrics=5) is None  # type: ignore[arg-type]
+    first, second, third = warnings(run_dir)
+    assert first.startswith("sample 'clip07' of val at step 1 was not kept: track 'x' has the shape (2, 3, 40)")
+    assert "name of a set" in second and "2 samples were not kept so far" in second
+    assert "metrics is an int: give names and values" in third
+
+
+def test_every_lost_sample_is_counted_though_not_each_is_told(run_dir: Path) -> None:
+    for number in range(100):
+        wavedeck.log_sample({"x": "nonsense"}, step=number, key=f"clip{number}")  # type: ignore[dict-item]
+    told = warnings(run_dir)
+    assert len(told) < 12 and "64 samples were not kept so far." in told[-1] and "'clip63'" in told[-1]
+    recording._close()
+    assert warnings(run_dir)[-1].startswith("100 samples were not kept in all. The last one: sample 'clip99' of val")
+    assert not (run_dir / "samples").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"metrics": "wer"}, "metrics is a str: give names and values"),
+        ({"text": "said"}, "text is a str"),
+        ({"parameters": [1]}, "parameters is a list"),
+        ({"tags": 5}, "tags is an int"),
+        ({"attachments": {"preset": 5}}, "attachment 'preset' is an int: give bytes"),
+        ({"attachments": {"preset": "/no/such/file"}}, "attachment 'preset': there is no file /no/such/file"),
+        ({"step": "x"}, "the step 'x' is no number"),
+        ({"tracks": 5}, "tracks is an int"),
+        ({"tracks": {"x": ([0.0], 1e9)}}, "more than 1,000,000 Hz"),
+        ({"tracks": {"x": ([0.0], -1)}}, "give a positive rate"),
+        ({"tracks": {"x": ([0.0], 22050.5)}}, "give whole Hz, such as 22050"),
+        ({"tracks": {"x": ([0.0], "cd")}}, "which is no number"),
+        ({"tracks": {"x": ([[0.0], [1.0, 2.0]], 8000)}}, "its rows differ in length"),
+        ({"tracks": {"x": (np.zeros((16, 4000)), 8000)}}, "give (frames, channels), such as array.T"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words_not_pythons(run_dir: Path, given: dict[str, Any], words: str) -> None:
+    assert wavedeck.log_sample(**{"tracks": {}, "key": "clip07", **given}) is None
+    (text,) = warnings(run_dir)
+    assert words in text and "'clip07'" in text and "attribute" not in text and "Error" not in text
+
+
+def test_a_number_that_is_none_costs_itself_and_is_said(run_dir: Path) -> None:
+    given = {"metrics": {"wer": "bad", "snr": 3, "loss": None}, "epoch": "one", "parameters": {"cutoff": ("x", 1)}}
+    assert wavedeck.log_sample({}, key="clip07", **given) is not None  # type: ignore[arg-type]
+    (line,) = lines(run_dir)
+    assert line["metrics"] == {"snr": 3.0} and line["epoch"] is None
+    told = " ".join(warnings(run_dir))
+    assert "sample 'clip07' of val was kept in part: the epoch 'one' is no number" in told
+    assert "metric 'wer' is 'bad', no number" in told and "parameter 'cutoff' is 'x', no number" in told
+    assert "loss" not in told
+    with SampleWriter(run_dir) as writer, pytest.raises(SampleError, match="metric 'wer' is 'bad'"):
+        writer.log({}, key="x", metrics={"wer": "bad"})
+
+
+def test_an_unknown_argument_is_a_warning(run_dir: Path) -> None:
+    assert wavedeck.log_sample({}, key="clip07", steps=3) is not None  # type: ignore[call-arg]
+    assert wavedeck.log_sample({}, 3, key="clip08") is not None  # type: ignore[arg-type, call-arg, misc]
+    assert wavedeck.log_sample(key="clip09") is not None  # type: ignore[call-arg]
+    first, second = warnings(run_dir)
+    assert "'clip07' of val was kept in part: log_sample has no argument 'steps'. Did you mean step" in first
+    assert "need their names" in second and [line["key"] for line in lines(run_dir)] == ["clip07", "clip08", "clip09"]
+
+
+def test_a_key_is_kept_as_it_was_given(run_dir: Path) -> None:
+    wavedeck.log_sample({}, key="clips/clip07.wav", step=1)
+    wavedeck.log_sample({}, key=8, step=1)
+    wavedeck.log_sample({"x": (drum_like(0.1), RATE)}, step=1)
+    samples = SampleSet(run_dir, "val").load()
+    assert [samples.item(row).key for row in range(3)] == ["clips/clip07.wav", "8", None]
+    assert samples.item(0).id == item_id("clips/clip07.wav")
 
 
 def test_importing_the_package_loads_neither_numpy_nor_h5py() -> None:
@@ -313,3 +386,31 @@ def test_a_forked_child_harms_nothing_of_its_parent(tmp_path: Path) -> None:
         number = next(number for number in range(1, 6) if item_id(number) == item.id)
         assert samples.problem(item) is None
         assert np.array_equal(samples.audio(item, "x"), np.full((50_000, 1), np.float32(number / 10)))
+
+
+def test_the_sound_is_on_the_disk_before_its_line_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    sync, write = shelf._sync, os.write
+
+    def synced(descriptor: int) -> None:
+        sync(descriptor)
+        done.append("sound")
+
+    def written(descriptor: int, data: bytes) -> int:
+        done.append("line")
+        return write(descriptor, data)
+
+    monkeypatch.setattr(shelf, "_sync", synced)
+    monkeypatch.setattr(os, "write", written)
+    with SampleWriter(tmp_path) as writer:
+        for number in range(2):
+            writer.log({"x": (np.ones(10, np.float32), 16000)}, step=1, key=number)
+        assert done == ["sound", "line"] * 2
+
+        def broken(descriptor: int) -> None:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(shelf, "_sync", broken)
+        with pytest.raises(SampleError, match="Input/output error"):
+            writer.log({"x": (np.ones(10, np.float32), 16000)}, step=1, key="lost")
+    assert len(SampleSet(tmp_path, "val").load()) == 2

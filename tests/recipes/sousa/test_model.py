@@ -8,6 +8,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from wavedeck.engine.config import compose, describe  # noqa: E402
 from wavedeck.engine.context import Context  # noqa: E402
 from wavedeck.engine.errors import WavedeckError  # noqa: E402
 from wavedeck.engine.rundir import RunDir  # noqa: E402
+from wavedeck.engine.samples import SampleSet  # noqa: E402
 from wavedeck.engine.training.stream import ItemKey, item_rng  # noqa: E402
 from wavedeck.recipes.sousa.config import AugmentConfig, ModelConfig, SousaConfig  # noqa: E402
 from wavedeck.recipes.sousa.data import Clips, augment, load_clip, split_samples  # noqa: E402
@@ -175,6 +177,32 @@ def test_train_then_evaluate_writes_its_results_into_the_run(tmp_path: Path) -> 
     assert sum(int(cell) for row in confusion[1:] for cell in row[1:]) == report["clips"]
     names = {path.name for path in context.run.path.iterdir()}
     assert names == {"events.jsonl", "checkpoints", "evaluation.json", "confusion.csv", "samples"}
+    _can_be_listened_to(context, config, report, confusion)
+
+
+def _can_be_listened_to(
+    context: Context, config: SousaConfig, report: dict[str, Any], confusion: list[list[str]]
+) -> None:
+    """The evaluation's items, read back: what was played, what was heard, how sure it was, and the same confusion."""
+    found = SampleSet(context.run.path, "test").load()
+    items = [found.item(row) for row in range(len(found.items))]
+    clips = {sample.sample_id: sample for sample in split_samples(config, context, "test")}
+    assert len(items) == report["clips"] == len(clips) and found.bad_lines == 0
+    classes, rate = set(report["classes"]), config.data.sample_rate
+    for item in items:
+        assert set(item.tracks) == {"target", "prediction"} and found.problem(item) is None and not item.problems
+        target, performed = (found.audio(item, track, 0, 10 * rate) for track in ("target", "prediction"))
+        clip = clips[item.text["clip"]]
+        assert np.array_equal(target[:, 0], load_clip(clip, rate, rate)) and item.label == clip.slug
+        assert target.shape == (rate, 1) and len(performed) > 0 and np.abs(performed).max() > 0.01
+        assert set(item.probabilities) == classes and sum(item.probabilities.values()) == pytest.approx(1, abs=1e-5)
+        assert item.predicted == max(item.probabilities, key=item.probabilities.__getitem__)
+        assert item.metrics["loss"] == pytest.approx(-math.log(item.probabilities[item.label or ""]), abs=1e-5)
+        assert ("right" in item.tags) == (item.label == item.predicted)
+    header, *rows = confusion
+    for name, *cells in rows:
+        for predicted, count in zip(header[1:], cells, strict=True):
+            assert sum((item.label, item.predicted) == (name, predicted) for item in items) == int(count)
 
 
 @pytest.mark.slow

@@ -126,3 +126,18 @@ def test_other_pythons(start: Start, python: str, home: Path) -> None:
 def test_a_wheel_ships_the_script() -> None:
     source = (Path(bundle.__file__).parents[1] / "setup.py").read_text()
     assert '"wavedeck.remote.payload": ["*.sh"]' in source and json.dumps(bundle.posix_command()) == '"exec sh -s"'
+
+
+def test_input_in_pieces_is_whole_or_nothing(start: Start) -> None:
+    agent = start()
+    agent.send("input", b"one ", id="a")
+    agent.send("input", b"two ", id="a")
+    agent.send("run", b"three", id="a", argv=["cat"])
+    assert agent.wait(lambda h: h.get("id") == "a" and h["op"] == "piece", "its output") and agent.op("done", id="a")
+    piece = b"x" * (1 << 20)
+    for _ in range(17):
+        agent.send("input", piece, id="b")
+    assert "more input" in agent.op("failed", id="b")["text"]
+    agent.send("run", b"rest", id="b", argv=["cat"])
+    agent.ask("ping")
+    assert not [h for h, _ in agent.said if h.get("id") == "b" and h["op"] == "done"], "it was never started"

@@ -17,7 +17,11 @@ import pytest
 
 from wavedeck.engine.logger import EventWriter
 from wavedeck.engine.manifest import SupervisorRecord, write_record
+from wavedeck.engine.names import SET_NAME
 from wavedeck.engine.rundir import Home, RunDir
+from wavedeck.engine.samples.ids import is_set_name
+from wavedeck.remote.mirror_files import is_appended
+from wavedeck.remote.payload import agent_run
 from wavedeck.tests.fakes.agent_driver import AgentDriver, digest
 from wavedeck.tests.fakes.runs import make_run, write_metrics
 
@@ -69,6 +73,21 @@ def test_a_finished_run_is_sent_whole_and_its_end_last(start: Start, run: RunDir
     assert agent.op("alive", run=RUN) == {"op": "alive", "run": RUN, "attempt": 1, "alive": False, "orphan": None}
     assert agent.op("present", run=RUN)["names"] == ["a.ckpt"]
     assert not [kind for kind in told if kind.startswith("reset")]
+
+
+def test_every_set_that_can_be_read_is_sent_and_taken(start: Start, run: RunDir) -> None:
+    sets = ["val", "val.clean", "_dev", "9" * 80, "a-b_c.d"]
+    for name in [*sets, "9" * 81, ".hidden", "with blank"]:
+        (run.path / "samples" / name).mkdir(parents=True)
+        (run.path / "samples" / name / "index.jsonl").write_text('{"id":1}\n')
+    agent = start()
+    agent.follow(RUN)
+    agent.op("caught_up", run=RUN)
+    there = [path.name for path in (run.path / "samples").iterdir()]
+    assert {name for name in there if agent.copy(RUN, f"samples/{name}/index.jsonl")} == set(sets)
+    assert {name for name in there if is_set_name(name)} == set(sets)
+    assert all(is_appended(f"samples/{name}/index.jsonl") for name in sets)
+    assert SET_NAME == agent_run.SET_NAME  # the agent runs elsewhere, with a copy of the rule
 
 
 def test_what_is_here_already_is_not_sent_again(start: Start, run: RunDir) -> None:

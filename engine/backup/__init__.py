@@ -1,0 +1,1 @@
+"""What is to be kept where, and what would be lost: the backup's decisions, without a byte being moved."""
