@@ -14,7 +14,7 @@ from ..engine.alerts.alert import Alert
 from ..engine.alerts.ledger import LOG, STATE, open_problems, read_alerts
 from ..engine.errors import UsageError, WavedeckError
 from ..engine.rundir import Home
-from ..remote.babysit_lock import babysitter_of
+from ..remote.babysit_lock import babysitter_of, is_wanted
 from .messages import AlertsSeen, AlertTold, BellRung, Told
 
 if TYPE_CHECKING:
@@ -60,8 +60,11 @@ class DeckBabysitter:
         while not self._ending.is_set():
             if babysitter_of(self._home) is None:
                 parts = replace(own_parts(self._home, fleet, PATIENCE_S), start_backup=self.backup.start)
-                sitter = Babysitter(self._home, fleet, parts, write=self._ring, said=self._say, told=self._tell)
+                sitter = Babysitter(
+                    self._home, fleet, parts, write=self._ring, said=self._say, told=self._tell, gives_way=True
+                )
                 self._sitter = sitter
+                giving_way = asyncio.create_task(self._give_way(sitter))
                 try:
                     await sitter.run()
                 except UsageError as error:  # somebody was faster, or alerts.toml is wrong
@@ -72,12 +75,19 @@ class DeckBabysitter:
                 except Exception as error:  # nobody sees this task die
                     self._say(f"the watch failed ({type(error).__name__}: {error}); it is begun again.")
                 finally:
+                    giving_way.cancel()
                     self._sitter = None
             try:
                 async with asyncio.timeout(AGAIN_S):
                     await self._ending.wait()
             except TimeoutError:
                 continue
+
+    async def _give_way(self, sitter: Babysitter) -> None:
+        """`wavedeck babysit` was started: it goes on when the deck is closed, so it is the better one."""
+        while not is_wanted(self._home):
+            await asyncio.sleep(LOOK_S)
+        sitter.stop()
 
     def stop(self) -> None:
         """End. To be called in the fleet's loop."""

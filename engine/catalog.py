@@ -120,7 +120,16 @@ class Catalog:
 
     def resolve(self, word: str) -> RunDir:
         """The run that `word` means; see `names.resolve`."""
-        return RunDir(self.home.runs / resolve(word, self.ids()))
+        ids = self.ids()
+        try:
+            return self.home.run(resolve(word, ids))
+        except UsageError:  # one name for a run and what it went on as: the one that goes on is meant
+            going_on = [run_id for run_id in ids if not self.home.run(run_id).moved.exists()]
+            if not going_on or len(going_on) == len(ids):
+                raise
+            with contextlib.suppress(UsageError):
+                return self.home.run(resolve(word, going_on))
+            raise
 
     def view(self, run: RunDir, budget: Budget = WHOLE) -> RunView:
         """One run, now. Reads at most `budget` of its journals; call again to go on."""

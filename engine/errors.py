@@ -52,7 +52,7 @@ class HostUnreachable(WavedeckError):
 
 def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The known names that look most like `word`, best first; empty when none is close."""
-    return difflib.get_close_matches(word, list(known), n=count, cutoff=0.5)
+    return difflib.get_close_matches(word, list(dict.fromkeys(known)), n=count, cutoff=0.5)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

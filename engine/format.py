@@ -96,8 +96,10 @@ def clock(then: float | None) -> str:
 
 
 def money(amount: float | None) -> str:
-    """`$2.50`."""
-    return MISSING if amount is None else f"${amount:.2f}"
+    """`$2.50`; `$0.0073` for what is less than a cent."""
+    if amount is None:
+        return MISSING
+    return f"${amount:.4f}" if 0 < abs(amount) < 0.01 else f"${amount:.2f}"
 
 
 def plain(text: str, limit: int = 500) -> str:

@@ -75,6 +75,7 @@ class Babysitter:
         looked: Callable[[BabysitStatus], None] = lambda status: None,
         rules: tuple[Rule, ...] | None = None,
         patience: Patience | None = None,
+        gives_way: bool = False,
     ) -> None:
         self.home = home
         self._fleet = fleet if fleet is not None else Fleet(home)
@@ -83,6 +84,7 @@ class Babysitter:
         self._ways = Ways(write, said, told, patience)
         self._said, self._looked_at, self._rules = said, looked, rules
         self._lock = BabysitLock(home)
+        self._gives_way = gives_way
         self._machine = LocalMachine()
         self._since = time.time()
         self._ending = asyncio.Event()
@@ -134,7 +136,10 @@ class Babysitter:
         """
         config = load_alert_config(self.home)
         self._once = once
-        self._lock.take()
+        if self._gives_way:
+            self._lock.take(gives_way=True)
+        else:
+            await self._lock.take_over()
         try:
             self._begin(config)
             await self._guarded("hosts", self._follow_hosts())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import json
@@ -13,7 +14,9 @@ from ..engine.errors import UsageError, WavedeckError
 from ..engine.format import ago
 from ..engine.rundir import Home
 
-LOCK = "babysit.lock"
+LOCK, WANTED = "babysit.lock", "babysit.wanted"
+WANTED_S = 20.0
+"""For so long somebody who asked for the lock is believed to wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,8 @@ class Holder:
 
     pid: int
     since: float
+    gives_way: bool = False
+    """Whether it leaves as soon as somebody asks: a deck does, because it may be closed at any moment."""
 
 
 class BabysitLock:
@@ -32,8 +37,8 @@ class BabysitLock:
         self._path = home.root / LOCK
         self._descriptor: int | None = None
 
-    def take(self) -> None:
-        """Take it.
+    def take(self, *, gives_way: bool = False) -> None:
+        """Take it; with `gives_way` until somebody else wants it (`is_wanted`).
 
         Raises
         ------
@@ -51,8 +56,33 @@ class BabysitLock:
             os.close(descriptor)
             raise UsageError(_taken(holder, self._home)) from None
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "since": round(time.time(), 3)}).encode() + b"\n", 0)
+        os.pwrite(descriptor, _record(gives_way), 0)
         self._descriptor = descriptor
+
+    async def take_over(self, within_s: float = WANTED_S) -> None:
+        """Take it, if need be after asking a holder that gives way.
+
+        Raises
+        ------
+        UsageError: somebody has it and keeps it. WavedeckError: the home cannot be written.
+        """
+        wanted = self._home.root / WANTED
+        deadline = time.monotonic() + within_s
+        try:
+            while True:
+                try:
+                    self.take()
+                    return
+                except UsageError:
+                    holder = babysitter_of(self._home)
+                    if (holder is not None and not holder.gives_way) or time.monotonic() > deadline:
+                        raise
+                with contextlib.suppress(OSError):
+                    wanted.touch()
+                await asyncio.sleep(0.1)
+        finally:
+            with contextlib.suppress(OSError):
+                wanted.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Let somebody else have it."""
@@ -61,6 +91,19 @@ class BabysitLock:
                 os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def is_wanted(home: Home) -> bool:
+    """Whether somebody waits for the lock; for holders that give way."""
+    try:
+        return abs(time.time() - (home.root / WANTED).stat().st_mtime) < WANTED_S
+    except OSError:
+        return False
+
+
+def _record(gives_way: bool) -> bytes:
+    record = {"pid": os.getpid(), "since": round(time.time(), 3), "gives_way": gives_way}
+    return json.dumps(record).encode() + b"\n"
 
 
 def _taken(holder: Holder | None, home: Home) -> str:
@@ -90,6 +133,6 @@ def babysitter_of(home: Home) -> Holder | None:
 def _read(descriptor: int) -> Holder | None:
     try:
         record = json.loads(os.pread(descriptor, 200, 0))
-        return Holder(int(record["pid"]), float(record["since"]))
+        return Holder(int(record["pid"]), float(record["since"]), record.get("gives_way") is True)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -48,13 +48,18 @@ def backup(
     as_json: JsonOption = False,
 ) -> None:
     """Bring checkpoints and samples here (and on to a second place), each verified by its sha256 before it counts."""
+    from ...engine.backup.policy import host_policy
+    from ...engine.hosts import LOCAL
     from ...remote.backup.worker import holder
+    from ...remote.hosts_file import load_hosts
 
     if run is not None and every:
         raise UsageError("name a run, or --all; not both.")
     if run is None and change:
         raise UsageError("--set needs a RUN; what holds for all runs stands in backup.toml, see docs/backup.md.")
     home = Home.default()
+    for name in (LOCAL, *load_hosts(home)):
+        host_policy(home, name)  # a backup.toml that is wrong is told before anything is believed of it
     if run is None and not every and not watch:
         _status(home, as_json)
         return
@@ -71,7 +76,7 @@ def backup(
         return
     done = _once(home, ids) if holder(home) is None else _follow(home, ids)
     _tell(home, ids, done, as_json)
-    if done.failed:
+    if done.failed or done.second:
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -109,10 +114,11 @@ def _follow(home: Home, ids: list[str] | None) -> Done:
             runs = state.runs if state is not None and state.fresh else {}
             wanted = {name: run for name, run in runs.items() if ids is None or name in ids}
             failed = {name: run.error for name, run in wanted.items() if run.error and not run.doing}
+            second = {name: run.second_error for name, run in wanted.items() if run.second_error and not run.doing}
             views = [view for view in catalog().views() if ids is None or view.id in ids]
             left = any(view.backup.outstanding for view in views if view.backup is not None)
             if failed or (not left and state is not None and state.written > began):
-                return Done(failed=failed)
+                return Done(failed=failed, second=second)
             for name, run in wanted.items():
                 if run.doing:
                     moving(name, Moving(run.doing, run.bytes, run.total, run.rate))
@@ -171,12 +177,17 @@ def _line() -> Iterator[Any]:
 def _tell(home: Home, ids: list[str] | None, done: Done, as_json: bool) -> None:
     views = [view for view in catalog().views() if ids is None or view.id in ids]
     if as_json:
-        print_json([{**_row(view), "error": done.failed.get(view.id)} for view in views])
+        errors = {name: {"error": done.failed.get(name), "second_error": done.second.get(name)} for name in _ids(views)}
+        print_json([{**_row(view), **errors[view.id]} for view in views])
         return
-    for run_id, sentence in sorted(done.failed.items()):
+    for run_id, sentence in sorted([*done.failed.items(), *done.second.items()]):
         say(f"{run_id}: {sentence}")
-    if not done.failed:
+    if not done.failed and not done.second:
         say("everything that the policies ask for is here and verified.")
+
+
+def _ids(views: list[RunView]) -> list[str]:
+    return [view.id for view in views]
 
 
 def _status(home: Home, as_json: bool) -> None:

@@ -133,7 +133,7 @@ def _pull(home: Home, view: RunView, name: str | None, as_json: bool) -> None:
         assert isinstance(host, SshHost)
         return await pull(host, run, line, read_policy(home, run), moving, RealDisk())
 
-    with _line(view.id, "fetching") as moving, _lock(home):
+    with _line(view.id, "fetching") as moving:
         told = asyncio.run(_on(home, view.host, fetch))
     if as_json:
         print_json(
@@ -144,15 +144,6 @@ def _pull(home: Home, view: RunView, name: str | None, as_json: bool) -> None:
     if told.event != "verified":
         say(f"{told.name}: {told.text}")
         raise typer.Exit(ExitCode.FAILED)
-
-
-@contextlib.contextmanager
-def _lock(home: Home) -> Iterator[None]:
-    """One process brings files here at a time; a backup that runs already does it by itself."""
-    from ...remote.backup.worker import BackupLock
-
-    with BackupLock(home):
-        yield
 
 
 def _restore(home: Home, view: RunView, name: str, host: str | None, into: str | None, as_json: bool) -> None:

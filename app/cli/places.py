@@ -177,7 +177,8 @@ def near(home: Home, names: Iterable[str], *, run: RunDir | None = None) -> Iter
                 place.thread.call(lambda link=link, left=left: link.ready(left))  # type: ignore[misc]
                 _until_current(link, run, deadline)
             except WavedeckError as error:
-                say(f"{link.name}: {error} What follows is the last that is known.")
+                named = str(error) if str(error).startswith(link.name) else f"{link.name}: {error}"
+                say(f"{named} What follows is the last that is known.")
                 place._told[link.name] = link.state
         yield place
     finally:

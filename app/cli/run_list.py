@@ -66,11 +66,19 @@ def print_runs(views: Iterable[RunView]) -> None:
         print(_paint(line[:mark], _SGR.get(view.state, ""), colour) + line[mark:])
 
 
+def _state(view: RunView) -> str:
+    """One that goes on elsewhere says so, whatever became of what was left of it."""
+    if view.moved_to is None:
+        return f"{view.state.mark} {view.state}"
+    return f"‼ runs twice: {view.state}" if view.doubled else "→ moved"
+
+
 def _cells(view: RunView, now: float) -> tuple[str, ...]:
     unreadable = view.state is RunState.UNREADABLE
-    silent = now - view.heard if view.state is RunState.UNREACHABLE and view.heard is not None else None
+    away = view.state is RunState.UNREACHABLE and view.moved_to is None
+    silent = now - view.heard if away and view.heard is not None else None
     return (
-        f"{view.state.mark} {view.state}" + ("" if silent is None else f" {fmt.duration(silent)}"),
+        _state(view) + ("" if silent is None else f" {fmt.duration(silent)}"),
         view.id,
         fmt.plain(view.what, 24),
         fmt.plain(view.host, 24),

@@ -45,7 +45,7 @@ class BackupFields(Vertical):
     def compose(self) -> ComposeResult:
         """One group."""
         with Collapsible(title="backup, failover, budget", collapsed=True):
-            yield Label("takes over when the host is silent")
+            yield Label("failover to")
             options = [(NOBODY, NOBODY), *((name, name) for name in self._hosts)]
             yield Select(options, allow_blank=False, id="failover", compact=True)
             yield Label("budget")

@@ -320,6 +320,8 @@ def _behind(run: RunEvidence) -> list[str]:
 
 def _files(run: RunEvidence) -> list[str]:
     """What its trainer left there, and what nobody knows of it. Only a foreign trainer's files can be anywhere."""
+    if run.view.moved_to is not None and not run.view.doubled:
+        return []  # it goes on elsewhere: what was left behind is given up
     manifest = run.view.manifest
     foreign = manifest is not None and not manifest.recipe and run.view.attempt is not None
     said: list[str] = []

@@ -147,6 +147,9 @@ class Carrying:
             return {}
         if policy.failover == self.target.name:
             policy = msgspec.structs.replace(policy, failover=None)
+            words = f"Nobody takes over from {self.target.name}: `wavedeck backup {self.child.id} --set failover=HOST` "
+            if f"{words}names the next." not in self.notices:
+                self.notices.append(f"{words}names the next.")
         return {"policy.json": encode(policy)}
 
     def _attempt(self) -> Attempt:

@@ -155,7 +155,7 @@ class _Asked:
             await self._refuse_returned()
             moved = await asyncio.to_thread(self._claim, child, chosen)
         await self._claim_there(moved, fresh)
-        carrying = Carrying(self.home, self.target, old, moved, chosen, ready, self.report, self.environ)
+        carrying = Carrying(self.home, self.target, old, moved, chosen, ready, self.report, self.environ, self.notices)
         await carrying.record()
         await self._fence(moved)
         await carrying.create()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -141,8 +142,11 @@ def test_whoever_gave_up_waiting_for_news_calls_nothing_safe(
 
 
 @pytest.mark.timeout(240)
-def test_a_run_goes_on_elsewhere(trained: str, home: Path, wait_for: WaitFor) -> None:
+def test_a_run_goes_on_elsewhere(trained: str, home: Path, sshd: Sshd, wait_for: WaitFor) -> None:  # noqa: F811
     assert "stop it first" in cli("resume", trained, "--host", "local", "--detach", code=2)[1]
+    (next(sshd.account.rglob("code/*/out"), None) or next(sshd.root.rglob("code/*/out"))).joinpath(
+        "more.bin"
+    ).write_bytes(bytes(2 << 20))
     cli("stop", trained)
     out, said = cli("resume", trained, "--host", "local", "--detach", "--json")
     child = json.loads(out)
@@ -150,6 +154,9 @@ def test_a_run_goes_on_elsewhere(trained: str, home: Path, wait_for: WaitFor) ->
     wait_for(lambda: js("show", child["id"])["state"] == "finished", 60, "the end")
     series = js("metrics", child["id"])["series"]["loss"]
     assert series["step"] == list(range(1, 61)), "one curve across the seam"
+    assert js("show", "train")["id"] == child["id"], "one name for both: the one that goes on is meant"
+    assert "→ moved" in cli("ps", "--all")[0]
+    assert js("safe", "gpu1")["safe"], "what was left behind is given up"
     before = js("show", trained)
     assert before["moved_to"] == child["id"] and js("show", child["id"])["parent"] == trained
     assert child["id"] in cli("resume", trained, code=2)[1]
@@ -180,6 +187,11 @@ def test_a_policy_is_changed_and_a_second_place_filled(home: Path, tmp_path: Pat
     cli("backup", run.id, "--set", f"second={second}")
     assert (second / "runs" / run.id / "manifest.json").read_bytes() == run.manifest.read_bytes()
     assert not list(second.rglob("attempts")), "command lines may hold secrets"
+    shutil.rmtree(second)
+    assert "is not there: mount it" in cli("backup", run.id, code=1)[1]
+    (home / "backup.toml").write_text('[default]\nsecnd = "/mnt/nas"\n')
+    for words in (("backup",), ("backup", "--all"), ("backup", run.id)):
+        assert "Did you mean second" in cli(*words, code=2)[1]
 
 
 def test_babysitting_once_and_its_alerts(home: Path) -> None:

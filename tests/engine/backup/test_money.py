@@ -9,6 +9,8 @@ import pytest
 
 from wavedeck.engine.backup.money import BudgetState, budget_state, cost, lineage_cost, ran_s
 from wavedeck.engine.catalog import Catalog
+from wavedeck.engine.errors import suggestion
+from wavedeck.engine.format import money
 from wavedeck.engine.hosts import MirrorRecord, write_mirror
 from wavedeck.engine.lineage import Lease, Moved, claim_move, write_lease
 from wavedeck.engine.logger import EventWriter
@@ -118,3 +120,11 @@ def test_a_budget_has_words() -> None:
     assert BudgetState(6.0, 5.0).left == 0.0
     assert budget_state(None, 5.0) is None and budget_state(1.0, None) is None
     assert budget_state(1.0, 5.0) == BudgetState(1.0, 5.0)
+
+
+def test_less_than_a_cent_is_told() -> None:
+    assert [money(amount) for amount in (None, 0.0, 0.0073, 0.07, 2.5)] == ["–", "$0.00", "$0.0073", "$0.07", "$2.50"]
+
+
+def test_a_word_is_suggested_once() -> None:
+    assert suggestion("gpu3", ["gpu2", "gpu2", "gpu1"]).count("gpu2") == 1
