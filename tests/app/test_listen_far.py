@@ -150,7 +150,8 @@ async def test_playing_starts_before_all_of_a_clip_is_here(
     async with deck(here, (120, 36), listen=(RUN_ID, None, None)) as pilot:
         await until(pilot, lambda: player.sources, "the item, mirrored while the screen waits for it", 30)
         await pilot.press("space")
-        assert player.state().playing and not gate.opened.is_set()
+        await until(pilot, lambda: player.state().playing, "the sound")
+        assert not gate.opened.is_set()
         source = player.sources[0]
         start = await asyncio.wait_for(asyncio.to_thread(source.read, 0, RATE), 20)
         assert np.array_equal(start, sound[:RATE])

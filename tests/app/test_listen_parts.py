@@ -267,6 +267,7 @@ async def test_the_line_is_drawn_no_more_often_than_it_can_be_read(
     fakes.speech_set(run.path)
     async with opened(at, run) as pilot:
         await pilot.press("space")
+        await until(pilot, lambda: player.state().playing, "the sound")
         shown, transport = screen(pilot), screen(pilot).query_one(Transport)
         drawn = transport.state
         player.advance(0.05)

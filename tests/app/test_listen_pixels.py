@@ -112,6 +112,7 @@ async def test_kitty_gets_each_picture_once_and_a_playhead_that_moves(
         written.texts.append("")
         before = len(written.all)
         await pilot.press("space")
+        await until(pilot, lambda: player.state().playing, "the sound")
         player.advance(0.5)
         await until(pilot, lambda: "a=p" in written.all[before:], "the playhead to move")
         assert len(written.all) - before < 400 and "a=T" not in written.all[before:]

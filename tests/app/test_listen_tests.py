@@ -11,6 +11,7 @@ from textual.widgets import Input
 
 from wavedeck.app.listen import blind, voices
 from wavedeck.app.listen.session import Session
+from wavedeck.app.screens import listen
 from wavedeck.app.screens.listen import ListenScreen
 from wavedeck.engine.playback import FakePlayer
 from wavedeck.engine.rundir import Home, RunDir
@@ -242,14 +243,17 @@ async def test_the_difference_can_be_exported(
         np.testing.assert_array_equal(audio, samples.audio(item, "prediction") - samples.audio(item, "target"))
 
 
-async def test_enter_on_another_item_goes_on_playing(at: Home, run: RunDir, player: FakePlayer) -> None:
+async def test_enter_on_another_item_goes_on_playing(
+    at: Home, run: RunDir, player: FakePlayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fakes.speech_set(run.path)
     async with opened(at, run) as pilot:
         await pilot.press("enter")
-        assert player.state().playing
+        await until(pilot, lambda: player.state().playing, "the sound")
+        monkeypatch.setattr(listen, "SETTLE_S", 60.0)  # enter is quicker than the list's own choice
         await pilot.press("down", "enter")
         await until(pilot, lambda: screen(pilot).session.item.row == screen(pilot).listing.rows[1])  # type: ignore[union-attr]
-        assert player.state().playing
+        await until(pilot, lambda: player.state().playing, "the other sound")
         await pilot.press("enter")
-        assert not player.state().playing
+        await until(pilot, lambda: not player.state().playing, "silence")
         assert screen(pilot).query_one(SampleTable).cursor == 1
