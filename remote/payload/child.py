@@ -214,6 +214,8 @@ class Escalation:
         self._grace_s += [10.0] * (2 - len(self._grace_s))
         self._step = 0
         self._due = float("inf")
+        self.killed = False
+        """Whether it has come to SIGKILL."""
 
     @property
     def requested(self) -> bool:
@@ -230,6 +232,7 @@ class Escalation:
         if time.monotonic() < self._due:
             return
         child.signal_group(self.STEPS[self._step])
+        self.killed = self.STEPS[self._step] == signal.SIGKILL
         waits = self._grace_s[self._step] if self._step < 2 else float("inf")
         self._due = time.monotonic() + waits
         self._step = min(self._step + 1, 2)

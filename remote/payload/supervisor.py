@@ -112,7 +112,8 @@ class Supervisor:
             self._companion = Helper(self.run_dir, self.number, child.pid, offset)
             self._serve(child, oom)
             self._ended = time.time()
-            oom_killed = child.exit_code != 0 and oom.took(child.signal == signal.SIGKILL or child.exit_code == 137)
+            killed = child.signal == signal.SIGKILL or child.exit_code == 137
+            oom_killed = child.exit_code != 0 and oom.took(killed and not self._stop.killed)  # ours explains itself
             self._finish(child)
         except BaseException:
             child.signal_group(signal.SIGKILL)

@@ -29,6 +29,8 @@ from wavedeck.remote.payload.records import claim_attempt
 Supervise = Callable[..., "Supervised"]  # type: ignore[name-defined]  # noqa: F821
 PYTHON = [sys.executable, "-IS", "-c"]
 PAYLOAD = local.SUPERVISOR.parent
+# One after the other: the kernel counts out-of-memory kills for the whole machine, and one test has it do one.
+pytestmark = pytest.mark.xdist_group("supervisor")
 
 STUBBORN = """
 import signal, time
