@@ -19,8 +19,8 @@ from ...engine.format import size as size_text
 from ...engine.rundir import RunDir
 from .. import copy_bytes
 from ..copy_bytes import free_bytes
-from ..provision.push import PushProgress
 from ..provision.there import RemoteHost, ask, path_of
+from ..rsync import RsyncProgress
 from .pull import Moving, Report
 from .staging import INCOMING
 from .there import ANSWER_S, HASH_RATE, SCRIPT, Facts, Hashed, hash_there, look
@@ -211,7 +211,7 @@ class HostPlace:
             raise _full(self.label, free if isinstance(free, int) else 0, total)
         label = Path(items[0].inner).name if len(items) == 1 else f"{len(items)} files"
 
-        def tell(said: PushProgress) -> None:
+        def tell(said: RsyncProgress) -> None:
             report(Moving(label, said.total * said.percent // 100, said.total, said.rate))
 
         how = How(relative=True, delta=len(items) == 1, limit_kib_s=limit_kib_s)

@@ -25,8 +25,8 @@ from ...engine.backup.policy import BackupPolicy
 from ...engine.checkpoints import CheckpointLine, sha256_of
 from ...engine.errors import WavedeckError
 from ...engine.rundir import RunDir
-from ..provision.push import PushProgress
 from ..provision.there import RemoteHost
+from ..rsync import RsyncProgress
 from . import staging
 from .arrival import Arrival
 from .disk import Disk, append_durably
@@ -218,8 +218,8 @@ class _Pull:
 
         return tell
 
-    def _tell(self, name: str) -> Callable[[PushProgress], None]:
-        def tell(said: PushProgress) -> None:
+    def _tell(self, name: str) -> Callable[[RsyncProgress], None]:
+        def tell(said: RsyncProgress) -> None:
             self._report(Moving(name, said.total * said.percent // 100, said.total, said.rate))
 
         return tell

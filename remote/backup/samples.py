@@ -22,8 +22,8 @@ from ...engine.errors import RunDirError, WavedeckError
 from ...engine.manifest import SupervisorRecord, read_manifest, read_record
 from ...engine.rundir import RunDir
 from ...engine.samples.ids import is_set_name
-from ..provision.push import PushProgress
 from ..provision.there import RemoteHost, ask
+from ..rsync import RsyncProgress
 from . import staging
 from .disk import Disk
 from .pull import Moving, Report, sync_all
@@ -180,7 +180,7 @@ def _hash(path: Path) -> str | None:
 
 
 def _teller(report: Report, label: str) -> Any:
-    def tell(now: PushProgress) -> None:
+    def tell(now: RsyncProgress) -> None:
         report(Moving(label, now.total * now.percent // 100, now.total, now.rate))
 
     return tell

@@ -7,29 +7,24 @@ Never `--append`, `--inplace` or `--delete`: each of them can leave a mixture of
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import shlex
 import shutil
-import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...engine.errors import WavedeckError
-from ..host import LinkDown, last_line
-from ..provision.push import ProgressParser, PushProgress
+from ..host import LinkDown
 from ..provision.there import RemoteHost
+from ..rsync import RsyncProgress, run_rsync, said_by_rsync, shell_prints
 
 PARTIAL = ".partial"
 """Where rsync keeps what an interruption left, inside the folder of the file."""
 STALL_S = 60
 """rsync gives up when nothing moves for so long."""
-END_S = 5.0
-_STDERR_MOST = 64 << 10
 
-Tell = Callable[[PushProgress], None]
+Tell = Callable[[RsyncProgress], None]
 
 
 class Cut(LinkDown):
@@ -116,45 +111,20 @@ async def send(
 async def _rsync(
     host: str, argv: list[str], names: list[str], total: int, tell: Tell, receiver: str, hold: int | None
 ) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-        env={**os.environ, "LC_ALL": "C"},
-        pass_fds=() if hold is None else (hold,),
-    )
-    said = bytearray()
-    tasks = [
-        asyncio.create_task(_write(process, b"".join(os.fsencode(name) + b"\0" for name in names))),
-        asyncio.create_task(_read(process, ProgressParser(total), tell)),
-        asyncio.create_task(_keep(process, said)),
-    ]
-    try:
-        await asyncio.gather(*tasks)
-        status = await process.wait()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await _end(process)
+    status, said = await run_rsync(argv, map(os.fsencode, names), total, tell, hold)
     if status != 0:
-        raise failure(host, status, bytes(said), receiver)
+        raise failure(host, status, said, receiver)
 
 
 def failure(host: str, status: int, stderr: bytes, receiver: str = "here") -> WavedeckError:
     """What an exit status of rsync means, as a sentence. `receiver` is whose disk was written: `here` or `there`."""
-    telling = [line for line in stderr.splitlines() if line.strip() and not line.startswith(b"rsync error:")]
-    said = last_line(telling[-1]) if telling else f"exit status {status}"
+    said = said_by_rsync(status, stderr)
     if b"No space left on device" in stderr or b"Disk quota exceeded" in stderr:
         return disk_full("this machine" if receiver == "here" else host)
     if status in (12, 127) and (b"not found" in stderr or b"rsync: No such file" in stderr):
         return WavedeckError(f"rsync is not installed on {host}: run `apt-get install -y rsync` there.")
     if status == 2 and b"protocol version mismatch" in stderr:
-        return WavedeckError(
-            f"the login shell of {host} prints something when a program logs in, which breaks rsync: make its .bashrc "
-            "silent for shells that are not interactive."
-        )
+        return WavedeckError(shell_prints(host))
     if status in (23, 24):
         return SourceGone(f"not every file could be read on {host} ({said}).")
     if status in (10, 12, 255):
@@ -171,38 +141,3 @@ def failure(host: str, status: int, stderr: bytes, receiver: str = "here") -> Wa
 def disk_full(where: str) -> DiskFull:
     """There is no room on `where`."""
     return DiskFull(f"the disk of {where} is full: free some space; the backup goes on by itself then.")
-
-
-async def _write(process: asyncio.subprocess.Process, data: bytes) -> None:
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        process.stdin.write(data)
-        await process.stdin.drain()
-    process.stdin.close()
-
-
-async def _read(process: asyncio.subprocess.Process, parser: ProgressParser, tell: Tell) -> None:
-    assert process.stdout is not None
-    while data := await process.stdout.read(1 << 16):
-        for record in parser.feed(data)[-1:]:
-            tell(record)
-
-
-async def _keep(process: asyncio.subprocess.Process, said: bytearray) -> None:
-    assert process.stderr is not None
-    while data := await process.stderr.read(1 << 16):
-        said += data
-        del said[:-_STDERR_MOST]
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Leave no rsync behind. A polite signal first: it saves what has arrived for the next try."""
-    if process.returncode is not None:
-        return
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(END_S):
-                await process.wait()
-                return

@@ -20,8 +20,8 @@ from ...engine.format import plain
 from ...engine.hosts import LOCAL
 from ..backup import there, transfer
 from ..host import Host
-from ..provision.push import PushProgress
 from ..provision.there import Progress, RemoteHost, Report, ask
+from ..rsync import RsyncProgress
 from .choose import Chosen
 
 PHASE = "checkpoint"
@@ -105,7 +105,7 @@ async def _deliver_far(
         )
     text = f"{len(missing)} file{'s' if len(missing) > 1 else ''}, {fmt.size(total)}"
 
-    def tell(now: PushProgress) -> None:
+    def tell(now: RsyncProgress) -> None:
         report(Progress(PHASE, f"{text}, {fmt.size(now.rate)}/s", total * now.percent / 100, total))
 
     report(Progress(PHASE, text, 0, total))

@@ -13,13 +13,13 @@ import os
 import re
 import shlex
 import shutil
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...engine import format as fmt
 from ...engine.errors import WavedeckError
-from ..host import HostError, LinkDown, last_line
+from ..host import HostError, LinkDown
+from ..rsync import RsyncProgress, run_rsync, said_by_rsync, shell_prints
 from .project import Listing, Project
 from .there import Progress, RemoteHost, Report, ask, path_of
 
@@ -28,22 +28,6 @@ SCRIPT = "place_code.py"
 STALL_S = 120
 """rsync gives up when nothing moves for so long."""
 END_S = 5.0
-_RECORD = re.compile(rb"\s*(\d[\d,.]*)\s+(\d{1,3})%\s+(\d[\d,.]*)([kMGTP]?)B/s(?:\s|$)")
-_RECORD_MOST = 400
-_SCALE = {b"": 1.0, b"k": 1e3, b"M": 1e6, b"G": 1e9, b"T": 1e12, b"P": 1e15}
-_STDERR_MOST = 64 << 10
-
-
-@dataclass(frozen=True, slots=True)
-class PushProgress:
-    """What rsync last said of itself."""
-
-    bytes: int
-    total: int
-    """Of the whole project; files the host has already are not sent."""
-    percent: int
-    rate: float
-    """Bytes per second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,36 +38,6 @@ class Pushed:
     """Its directory there."""
     cwd: str
     """The directory there that corresponds to the one the user is in."""
-
-
-class ProgressParser:
-    """Reads the output of `--info=progress2 --outbuf=L --no-h` as it comes; what is no such record is passed over.
-
-    Parameters
-    ----------
-    total: bytes of the whole project.
-    """
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._rest = b""
-
-    def feed(self, data: bytes) -> list[PushProgress]:
-        """The records that `data` completes: they end with a carriage return or a line feed."""
-        *records, self._rest = re.split(rb"[\r\n]", self._rest + data)
-        self._rest = self._rest[-_RECORD_MOST:]
-        return [found for record in records if (found := self._record(record)) is not None]
-
-    def _record(self, record: bytes) -> PushProgress | None:
-        match = _RECORD.match(record[:_RECORD_MOST])
-        if match is None:
-            return None
-        try:
-            sent, percent = int(re.sub(rb"[,.]", b"", match[1])), int(match[2])
-            rate = float(match[3].replace(b",", b".")) * _SCALE[match[4]]
-        except ValueError:
-            return None
-        return PushProgress(sent, self._total, min(percent, 100), rate)
 
 
 async def push(host: RemoteHost, project: Project, listing: Listing, run_id: str, report: Report) -> Pushed:
@@ -109,7 +63,7 @@ async def push(host: RemoteHost, project: Project, listing: Listing, run_id: str
     text = f"{fmt.count(len(listing.paths))} files, {fmt.size(listing.size)}"
     report(Progress(PHASE, text, 0, listing.size))
 
-    def tell(now: PushProgress) -> None:
+    def tell(now: RsyncProgress) -> None:
         done = listing.size * now.percent / 100
         report(Progress(PHASE, f"{text}, {fmt.size(now.rate)}/s", done, listing.size))
 
@@ -170,77 +124,19 @@ async def _rsync(
     listing: Listing,
     staging: str,
     before: str | None,
-    tell: Callable[[PushProgress], None],
+    tell: Callable[[RsyncProgress], None],
 ) -> None:
-    names = b"".join(b"./" + path + b"\0" for path in listing.paths)  # `./`: a name may begin with `#`, `;` or `-`
+    names = [b"./" + path for path in listing.paths]  # a name may begin with `#`, `;` or `-`
     async with host.rsync_words() as words:
         argv = rsync_argv(os.fsencode(project.root), list(words), f"{host.name}:{staging}/", before)
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-        said = bytearray()
-        tasks = [
-            asyncio.create_task(_write(process, names)),
-            asyncio.create_task(_read(process, ProgressParser(listing.size), tell)),
-            asyncio.create_task(_keep(process, said)),
-        ]
-        try:
-            await asyncio.gather(*tasks)
-            status = await process.wait()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await _end(process)
+        status, said = await run_rsync(argv, names, listing.size, tell)
     if status != 0:
-        raise rsync_failure(host.name, project, status, bytes(said))
-
-
-async def _write(process: asyncio.subprocess.Process, data: bytes) -> None:
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        process.stdin.write(data)
-        await process.stdin.drain()
-    process.stdin.close()
-
-
-async def _read(
-    process: asyncio.subprocess.Process, parser: ProgressParser, tell: Callable[[PushProgress], None]
-) -> None:
-    assert process.stdout is not None
-    while data := await process.stdout.read(1 << 16):
-        for record in parser.feed(data)[-1:]:
-            tell(record)
-
-
-async def _keep(process: asyncio.subprocess.Process, said: bytearray) -> None:
-    assert process.stderr is not None
-    while data := await process.stderr.read(1 << 16):
-        said += data
-        del said[:-_STDERR_MOST]
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Leave no rsync and none of its helpers behind."""
-    if process.returncode is not None:
-        return
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(END_S):
-                await process.wait()
-                return
+        raise rsync_failure(host.name, project, status, said)
 
 
 def rsync_failure(host: str, project: Project, status: int, stderr: bytes) -> WavedeckError:
     """What an exit status of rsync means, as a sentence."""
-    telling = [line for line in stderr.splitlines() if line.strip() and not line.startswith(b"rsync error:")]
-    said = last_line(telling[-1]) if telling else f"exit status {status}"
+    said = said_by_rsync(status, stderr)
     if b"No space left on device" in stderr:
         return WavedeckError(
             f"the disk of {host} is full: free some space there, or set home= in hosts.toml to a larger disk."
@@ -248,10 +144,7 @@ def rsync_failure(host: str, project: Project, status: int, stderr: bytes) -> Wa
     if status in (12, 127) and (b"not found" in stderr or b"No such file" in stderr):
         return WavedeckError(_missing_there(host))
     if status == 2 and b"protocol version mismatch" in stderr:
-        return WavedeckError(
-            f"the login shell of {host} prints something when a program logs in, which breaks rsync: make its .bashrc "
-            "silent for shells that are not interactive."
-        )
+        return WavedeckError(shell_prints(host))
     if status in (23, 24):
         return WavedeckError(
             f"not every file of {project.root} could be pushed ({said}): see that all of them can be read, and launch "

@@ -277,7 +277,6 @@ def test_known_hosts_are_never_none_and_nothing_is_forwarded() -> None:
 SIGNALS: dict[str, str] = {
     "remote/alerts/sinks.py _kill_group": "a child and its group",
     "remote/backup/state.py fresh": "signal 0, only a question",
-    "remote/backup/transfer.py _end": "a child and its group",
     "remote/backup/worker.py stop": "a child",
     "remote/link_news.py is_fresh": "signal 0, only a question",
     "remote/local.py _end": "a child that was not waited for: its pid is nobody else's",
@@ -291,7 +290,7 @@ SIGNALS: dict[str, str] = {
     "remote/payload/helper.py close": "a child",
     "remote/payload/preflight_facts.py _killed": "a child and its group",
     "remote/payload/supervisor.py _kill_strays": "processes whose environment names this run and attempt",
-    "remote/provision/push.py _end": "a child and its group",
+    "remote/rsync.py _end": "a child and its group",
 }
 """Every place in the source that signals a process, and why that process is ours."""
 

@@ -15,7 +15,8 @@ from wavedeck.engine.hosts import HostFacts
 from wavedeck.remote.host import LinkDown
 from wavedeck.remote.provision import push as module
 from wavedeck.remote.provision.project import Project, files, find_project
-from wavedeck.remote.provision.push import ProgressParser, push, rsync_failure
+from wavedeck.remote.provision.push import push, rsync_failure
+from wavedeck.remote.rsync import ProgressParser
 
 from .conftest import There, Told
 from .test_project import ODD
