@@ -12,7 +12,7 @@ setup(
     include_package_data=False,
     package_data={
         "wavedeck": ["py.typed"],
-        "wavedeck.assets": ["*.tcss", "*.lock"],
+        "wavedeck.assets": ["*.tcss", "*.lock", "*.css", "*.js"],
         "wavedeck.remote.payload": ["*.sh"],
         **{name: ["*.csv", "*.md"] for name in PACKAGES if name.startswith("wavedeck.recipes.")},
     },

@@ -6,7 +6,7 @@ sentence on screen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, ClassVar
 
@@ -49,6 +49,7 @@ from .messages import (
 )
 from .palette_commands import RunProvider
 from .screens.ask import Ask
+from .screens.compare import CompareScreen
 from .screens.help import Help
 from .screens.hosts import HostsScreen
 from .screens.launch import LaunchScreen
@@ -59,6 +60,7 @@ from .themes import THEMES
 from .watchers import CallWatcher, RunsWatcher, Watcher
 
 if TYPE_CHECKING:
+    from .listen.listing import Wanted
     from .listen.pixels import PixelLayer
 
 MACHINE_EVERY_S = 2.0
@@ -174,7 +176,9 @@ class Wavedeck(AlertsOnDeck, App[None]):
 
     def _hand_to_screen(self) -> None:
         for screen in self.screen_stack:  # one still being composed asks for its runs when it appears
-            if isinstance(screen, RunsScreen | RunScreen | HostsScreen) and screen.is_active and screen.is_mounted:
+            if not isinstance(screen, RunsScreen | RunScreen | HostsScreen | CompareScreen):
+                continue
+            if screen.is_active and screen.is_mounted:
                 screen.show_runs(self.views)
 
     @on(HostsSeen)
@@ -288,11 +292,17 @@ class Wavedeck(AlertsOnDeck, App[None]):
         else:
             self.push_screen(RunScreen(run_id))
 
-    def open_listen(self, run_id: str, set_name: str | None = None, item: str | None = None) -> None:
+    def open_listen(
+        self, run_id: str, set_name: str | None = None, item: str | None = None, wanted: Wanted | None = None
+    ) -> None:
         """Hear the samples of a run; sound and spectrograms are loaded by the first such screen only."""
         from .screens.listen import ListenScreen
 
-        self.push_screen(ListenScreen(run_id, set_name, item))
+        self.push_screen(ListenScreen(run_id, set_name, item, wanted))
+
+    def open_compare(self, run_ids: Sequence[str] = (), batch: str | None = None) -> None:
+        """Show runs beside each other: these, and all of a batch."""
+        self.push_screen(CompareScreen(run_ids, batch))
 
     def view_of(self, run_id: str) -> RunView | None:
         """The newest view of a run."""

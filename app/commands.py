@@ -10,6 +10,7 @@ from ..engine.errors import WavedeckError
 from ..engine.names import tail
 from ..engine.run_view import RunView
 from ..engine.rundir import RunDir
+from ..engine.state import RunState
 from ..remote import operations
 from .deck_fleet import own_command
 from .move_commands import MoveCommands
@@ -37,6 +38,10 @@ class RunCommands:
                 name = f"stopping {tail(view.id)}"
                 self._app.run_worker(self._stop(view), name=name, exit_on_error=False)
 
+        if view.state is RunState.QUEUED:
+            text = "It waits in the queue: it is taken out and never begins."
+            self._app.push_screen(Confirm(f"Stop {tail(view.id)}?", text, "Stop"), answered)
+            return
         step = f" It is at step {fmt.count(view.step)}." if view.step is not None else ""
         question = Confirm(
             f"Stop {tail(view.id)}?",
@@ -48,7 +53,8 @@ class RunCommands:
     async def _stop(self, view: RunView) -> None:
         run = RunDir(view.dir)
         await self._deck.fleet.do(view.host, lambda host: operations.request_stop(host, run))
-        self._say(f"asked {tail(view.id)} to save and stop")
+        waited = view.state is RunState.QUEUED
+        self._say(f"{tail(view.id)} is out of the queue" if waited else f"asked {tail(view.id)} to save and stop")
 
     def resume(self, view: RunView) -> None:
         """Ask, since a key that was pressed by mistake would begin a training; enter is a yes."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..remote.provision.there import Report
     from .commands import RunCommands
     from .copy_commands import CopyCommands
+    from .listen.listing import Wanted
 
 
 T = TypeVar("T")
@@ -109,8 +110,13 @@ class Deck(Protocol):
     def open_run(self, run_id: str) -> None:
         """Show one run."""
 
-    def open_listen(self, run_id: str, set_name: str | None = None, item: str | None = None) -> None:
-        """Hear the samples of a run."""
+    def open_listen(
+        self, run_id: str, set_name: str | None = None, item: str | None = None, wanted: Wanted | None = None
+    ) -> None:
+        """Hear the samples of a run; `wanted` says which of them are listed."""
+
+    def open_compare(self, run_ids: Sequence[str] = (), batch: str | None = None) -> None:
+        """Show runs beside each other: these, and all of a batch."""
 
     def pause(self) -> None:
         """Stop reading while the deck is suspended."""

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import backup, leet, listen, remote
+from . import backup, leet, listen, remote, sousa_cache
 from .deck import Bench
 from .measure import NotSeen
 from .report import machine, page, table
@@ -42,7 +42,13 @@ def main() -> int:
 def _measure(plan: Plan, wanted: frozenset[int]) -> tuple[list[Figure], bool]:
     figures: list[Figure] = []
     complete = True
-    for rows, measurement in (*MEASUREMENTS, *remote.MEASUREMENTS, *listen.MEASUREMENTS, *backup.MEASUREMENTS):
+    for rows, measurement in (
+        *MEASUREMENTS,
+        *remote.MEASUREMENTS,
+        *listen.MEASUREMENTS,
+        *backup.MEASUREMENTS,
+        *sousa_cache.MEASUREMENTS,
+    ):
         if wanted and not rows & wanted:
             continue
         plan.now = measurement.__name__.replace("_", " ")

@@ -17,8 +17,8 @@ from .lineage import Lease, Moved
 from .manifest import Attempt, ExitRecord, Headline, Manifest, SupervisorRecord
 from .run_view import RunView
 from .rundir import RunDir
-from .state import Evidence, RunState, derive_state, was_evaluated
-from .summary import Progress, Summary, all_notices
+from .state import Evidence, RunState, derive_state, restart_words, was_evaluated
+from .summary import Notice, Progress, Summary, all_notices
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,10 @@ class Found:
     moved: Moved | None = None
     copies: Copies = field(default_factory=Copies)
     policy: BackupPolicy = field(default_factory=BackupPolicy)
+    first: Attempt | None = None
+    """The first attempt, where there are several."""
+    trained: Attempt | None = None
+    """The newest attempt that trained, where those after it only judged a checkpoint."""
     problem: str | None = None
     """What is damaged in records that the run can be shown without."""
 
@@ -74,6 +78,7 @@ def assemble(run: RunDir, found: Found, main: Summary, spoken: Summary, now: flo
     damage = main.bad_lines + spoken.bad_lines
     problems = (found.problem, f"{damage} damaged journal lines were skipped." if damage else None)
     started = (exit_.started if exit_ else None) or (found.supervisor.started if found.supervisor else None)
+    shown = _times(found, exit_, started, main, was_evaluated(evidence))
     located = locate(run, found.manifest, found.mirror, found.copies, found.policy)
     return RunView(
         id=run.id,
@@ -85,8 +90,10 @@ def assemble(run: RunDir, found: Found, main: Summary, spoken: Summary, now: flo
         supervisor=found.supervisor,
         exit=exit_,
         created=found.manifest.created,
-        started=started,
-        ended=exit_.ended if exit_ else None,
+        started=shown[0],
+        ended=shown[1],
+        first_started=found.first.requested if found.first is not None else started,
+        evaluated_at=exit_.ended if exit_ is not None and was_evaluated(evidence) else None,
         step=step,
         epoch=main.epoch if main.epoch is not None else spoken.epoch,
         phase=main.phase,
@@ -101,7 +108,10 @@ def assemble(run: RunDir, found: Found, main: Summary, spoken: Summary, now: flo
         spark=tuple(main.spark or spoken.spark),
         spark_name=main.spark_name or spoken.spark_name,
         nan_counts={**spoken.nan_counts, **main.nan_counts},
-        notices=all_notices(main, spoken),
+        notices=_notices(found, main, spoken),
+        facts={**spoken.facts, **main.facts},
+        numbers={**spoken.numbers, **main.numbers},
+        lines={**spoken.lines, **main.lines},
         checkpoints=tuple(place.line for place in located),
         last_sign=last_sign,
         host=found.mirror.host if found.mirror is not None else LOCAL,
@@ -116,6 +126,26 @@ def assemble(run: RunDir, found: Found, main: Summary, spoken: Summary, now: flo
         fenced=_fenced(run, exit_, found.lease),
         backup=picture(located, found.copies, found.policy, found.manifest.headline, found.mirror),
     )
+
+
+def _times(
+    found: Found, exit_: ExitRecord | None, started: float | None, main: Summary, judged: bool
+) -> tuple[float | None, float | None]:
+    """(start, end) of the newest attempt; of the training where that one only judged a checkpoint of it."""
+    if found.trained is None or not judged:
+        return started, exit_.ended if exit_ else None
+    span = main.spans.get(found.trained.attempt)
+    return span if span is not None else (found.trained.requested, None)
+
+
+def _notices(found: Found, main: Summary, spoken: Summary) -> tuple[Notice, ...]:
+    """What both journals warn of, and that an attempt was started by the supervisor itself."""
+    notices = all_notices(main, spoken)
+    words = restart_words(found.attempt) if found.attempt is not None else ""
+    if found.attempt is None or not words:
+        return notices
+    restart = Notice(found.attempt.requested, "warning", words, "restarted")
+    return tuple(sorted((*notices, restart), key=lambda notice: notice.t))[-10:]
 
 
 def _ran_s(

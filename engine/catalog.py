@@ -67,6 +67,10 @@ class Cached(msgspec.Struct, omit_defaults=True):
     spoken: Summary = msgspec.field(default_factory=Summary)
 
 
+class _Tagged(msgspec.Struct):
+    tags: list[str] = []
+
+
 class Catalog:
     """Lists and resolves the runs under a home.
 
@@ -119,17 +123,37 @@ class Catalog:
         return created, run_id
 
     def resolve(self, word: str) -> RunDir:
-        """The run that `word` means; see `names.resolve`."""
+        """The run that `word` means: see `names.resolve`; a tag that only one run has means that run."""
         ids = self.ids()
         try:
             return self.home.run(resolve(word, ids))
-        except UsageError:  # one name for a run and what it went on as: the one that goes on is meant
+        except UsageError:
+            tagged = self.tagged(word)
+            if len(tagged) == 1:
+                return self.home.run(tagged[0])
+            if tagged:
+                words = f"{word!r} is the tag of {len(tagged)} runs: `wavedeck ps --tag {word}` lists them."
+                raise UsageError(words) from None
+            # one name for a run and what it went on as: the one that goes on is meant
             going_on = [run_id for run_id in ids if not self.home.run(run_id).moved.exists()]
             if not going_on or len(going_on) == len(ids):
                 raise
             with contextlib.suppress(UsageError):
                 return self.home.run(resolve(word, going_on))
             raise
+
+    def tagged(self, word: str) -> list[str]:
+        """Ids of the runs that were launched with this tag, oldest first."""
+        decoder = msgspec.json.Decoder(_Tagged)
+        found = []
+        for run_id in self.ids():
+            try:
+                tags = decoder.decode(self.home.run(run_id).manifest.read_bytes()).tags
+            except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+                continue
+            if word in tags:
+                found.append(run_id)
+        return found
 
     def view(self, run: RunDir, budget: Budget = WHOLE) -> RunView:
         """One run, now. Reads at most `budget` of its journals; call again to go on."""
@@ -184,7 +208,8 @@ class Catalog:
             if alive is False:
                 exit_ = read_record(run.exit, ExitRecord)
         cached = self._summarise(run, budget)
-        found = Found(manifest, attempt, supervisor, exit_, mirror, alive, heard, **_beside(self.home, run, mirror))
+        beside = {**_beside(self.home, run, mirror), **_earlier(run, attempt)}
+        found = Found(manifest, attempt, supervisor, exit_, mirror, alive, heard, **beside)
         before = self._before(run, budget) if manifest.parent else []
         return assemble(run, found, cached.trainer, cached.spoken, self._clock(), before)
 
@@ -268,6 +293,25 @@ def newest_attempt(run: RunDir) -> Attempt | None:
         return None
     numbers = sorted(name for name in names if name[:-5].isdigit())
     return read_record(run.attempts / numbers[-1], Attempt) if numbers else None
+
+
+def _earlier(run: RunDir, newest: Attempt | None) -> dict[str, Attempt | None]:
+    """The first attempt, and the newest that trained where those after it only judged a checkpoint."""
+    if newest is None or newest.attempt == 1:
+        return {}
+    found = {"first": _attempt_or_none(run, 1)}
+    if newest.after is not None:
+        before = (_attempt_or_none(run, number) for number in range(newest.attempt - 1, 0, -1))
+        found["trained"] = next((one for one in before if one is not None and one.after is None), None)
+    return found
+
+
+def _attempt_or_none(run: RunDir, number: int) -> Attempt | None:
+    """An earlier attempt, which a run can be shown without."""
+    try:
+        return read_record(run.attempt(number), Attempt)
+    except RunDirError:
+        return None
 
 
 def _beside(home: Home, run: RunDir, mirror: MirrorRecord | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .about import number_of
 from .logger import EventWriter
 from .rundir import RunDir
 
@@ -53,6 +54,34 @@ class Context:
         """One line for the journal and the console."""
         self.journal.write("log", level=level, text=text)
         print(text, file=sys.stderr if level != "info" else sys.stdout, flush=True)
+
+    def about(
+        self,
+        facts: Mapping[str, str | None] | None = None,
+        numbers: Mapping[str, float | None] | None = None,
+        lines: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> None:
+        """Say what this run is made of; it stands in its header, in `show` and in comparisons.
+
+        Called again, names that were said before are replaced and the others stay; None takes one back. What
+        `engine.about` has no room for is left out.
+
+        Parameters
+        ----------
+        facts: short texts by name: architecture, front end, digest of the weights.
+        numbers: finite numbers by name, the unit in the name: `trainable_parameters`, `train_s`, `memory_gib`.
+        lines: levels across the chart of a metric, `{metric: {label: value}}`.
+        """
+        fields: dict[str, Any] = {
+            "facts": dict(facts or {}),
+            "numbers": {name: number_of(value) for name, value in (numbers or {}).items()},
+            "lines": {
+                metric: {label: number_of(value) for label, value in levels.items()}
+                for metric, levels in (lines or {}).items()
+            },
+        }
+        if any(fields.values()):
+            self.journal.write("about", **{name: value for name, value in fields.items() if value})
 
     def progress(self, done: float, total: float | None, unit: str, description: str = "") -> None:
         """Record progress, at most five times a second; the last unit of a known total is always recorded."""

@@ -52,6 +52,10 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     attempt: Step | None = None
     headline: str | None = None
     direction: str | None = None
+    # about: whatever it holds is checked by `engine.about`, so that one odd value does not cost the line
+    facts: Any = None
+    numbers: Any = None
+    lines: Any = None
 
 
 _decoder = msgspec.json.Decoder(Event)

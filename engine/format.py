@@ -26,6 +26,12 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{max(0, digits - 2)}e}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
 
 
+def amount(value: float | None) -> str:
+    """A number of things where it is whole (`27,900,000`), otherwise as a metric."""
+    whole = value is not None and math.isfinite(value) and float(value).is_integer()
+    return count(value) if whole else number(value)
+
+
 def change(value: float | None, before: float | None) -> str:
     """The signed difference to the row before, `▲0.12` or `▼0.12`; `=` for none."""
     if value is None or before is None or not (math.isfinite(value) and math.isfinite(before)):

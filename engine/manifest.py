@@ -67,6 +67,8 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     gpus: list[int] = []
     """Indices of the GPUs it was given; empty when nobody chose, or when it was to see none."""
     tags: list[str] = []
+    batch: str | None = None
+    """The batch that a run was planned with; its runs wait for each other in the queue."""
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -86,6 +88,19 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     """The one stage of the recipe that this attempt runs; None is what the manifest says."""
     checkpoint: str | None = None
     """Name of the checkpoint that the stage is to use; None leaves the choice to it."""
+    restarts: int = 0
+    """How often its supervisor may start the next attempt by itself after a crash, all attempts since a user started
+    one taken together."""
+    restarted: int = 0
+    """Which of those restarts this attempt is; 0 when a user started it."""
+    crash: str | None = None
+    """How the attempt before ended, in words, when this one is a restart."""
+    crash_step: int | None = None
+    """The last step that the attempt before told; a restart that comes no further is not restarted."""
+    not_before: float | None = None
+    """When a restart begins, seconds since the epoch: what crashed may need a moment to go away."""
+    backoff_s: float = 2.0
+    """Seconds before the first restart; each further one waits twice as long, at most half a minute."""
     after: str | None = None
     """An attempt that only judges a checkpoint: the state that the run was in, and is in again once that is done."""
     columns: int = 120
@@ -126,6 +141,8 @@ class ExitRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why the command could not even be started."""
     fenced: str | None = None
     """The run that took over, when the supervisor ended this one because it may no longer write."""
+    not_restarted: str | None = None
+    """Why a crash was not followed by another attempt, where restarts had been asked for."""
     tail: list[str] = []
 
 

@@ -20,6 +20,7 @@ end by itself keeps the next one from starting; after the last there is nothing 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -32,8 +33,11 @@ from typing import Any
 from .config import from_resolved
 from .context import Context, default_threads
 from .errors import ExitCode, UsageError, WavedeckError
+from .files import write_atomic
+from .hosts import LOCAL
 from .logger import RUN_DIR_VARIABLE, EventWriter, is_main_process
-from .manifest import Attempt, Manifest, StopRequest, read_manifest, read_record
+from .manifest import Attempt, GitState, Manifest, StopRequest, read_manifest, read_record
+from .provenance import environment_text, git_state
 from .recipe import Recipe, Stage, load_object, load_recipe
 from .rundir import Home, RunDir
 
@@ -48,6 +52,8 @@ class Outcome:
     reason: str
     exit_code: int
     text: str | None = None
+    final: bool = False
+    """A failure that another attempt would only meet again: the supervisor then starts none by itself."""
 
 
 class _Interruption:
@@ -104,13 +110,15 @@ def run_directory(run: RunDir) -> int:
         outcome = _stopped(run, number)
     except WavedeckError as error:
         print(error, file=sys.stderr)
-        outcome = Outcome("failed", ExitCode.FAILED, str(error))
+        outcome = Outcome("failed", ExitCode.FAILED, str(error), final=True)
     except SystemExit as error:
         outcome = _exited(error)
     except BaseException as error:
         traceback.print_exc()
         outcome = Outcome("failed", ExitCode.FAILED, _first_line(error))
-    details = {"text": outcome.text} if outcome.text else {}
+    details: dict[str, Any] = {"text": outcome.text} if outcome.text else {}
+    if outcome.final:
+        details["final"] = True
     journal.write("end", reason=outcome.reason, attempt=number, **details)
     return outcome.exit_code
 
@@ -118,10 +126,15 @@ def run_directory(run: RunDir) -> int:
 def _run(run: RunDir, journal: EventWriter, attempt: Attempt) -> Outcome:
     manifest = read_manifest(run.manifest)
     recipe = _recipe(manifest)
+    reason = load_object(recipe.outdated)(manifest.config) if recipe.outdated is not None else None
+    if reason is not None:
+        raise UsageError(reason)
     config: Any = from_resolved(recipe.config, manifest.config)
     data_root = Home.default().data / recipe.name
     context = Context(run, data_root, resume=attempt.resume, attempt=attempt.attempt, checkpoint=attempt.checkpoint)
     context.journal = journal
+    if is_main_process():
+        _write_surroundings(run, manifest, context)
     only = attempt.stage or manifest.stage
     stages = recipe.stages if only is None else (recipe.stage(only),)
     begun = False
@@ -135,6 +148,50 @@ def _run(run: RunDir, journal: EventWriter, attempt: Attempt) -> Outcome:
         context.phase(stage.name)
         _call(stage, config, context)
     return Outcome("finished", ExitCode.OK)
+
+
+def _write_surroundings(run: RunDir, manifest: Manifest, context: Context) -> None:
+    """`config.yaml` and `environment.txt` beside the run, once: for whoever wants to repeat it without Wavedeck.
+
+    A run that waited, or is resumed, may find other code than it was planned with: that is said, and written down.
+    """
+    from omegaconf import OmegaConf
+
+    code, changed = _code(manifest)
+    if changed:
+        context.say(f"the code is not what this run was planned with: {code}.", level="warning")
+
+    def environment() -> str:
+        head, _, rest = environment_text().partition("\n")
+        return f"{head}{f'; code: {code}' if code else ''}\n{rest}"
+
+    for name, text in (
+        ("config.yaml", lambda: OmegaConf.to_yaml(OmegaConf.create(manifest.config))),
+        ("environment.txt", environment),
+    ):
+        with contextlib.suppress(OSError):  # a full disk is no reason not to train
+            if not (run.path / name).exists():
+                write_atomic(run.path / name, text().encode())
+
+
+def _code(manifest: Manifest) -> tuple[str, bool]:
+    """The code of a run of this machine now, in words, and whether it is known to differ from what was planned with.
+
+    Where the manifest knows none, and on other hosts, where the code may lie in no repository, nothing is said.
+    """
+    planned = manifest.git
+    if planned is None or manifest.host != LOCAL or manifest.cwd is None:
+        return "", False
+    now = git_state(manifest.cwd)
+    if now is None:
+        return f"commit {_words(planned)} when it was planned, no repository now", False
+    if now.commit == planned.commit and (planned.dirty or not now.dirty):
+        return f"commit {_words(now)}", False
+    return f"commit {_words(now)} now, {_words(planned)} when it was planned", True
+
+
+def _words(git: GitState) -> str:
+    return git.commit + (" with changes" if git.dirty else "")
 
 
 def _recipe(manifest: Manifest) -> Recipe:
@@ -193,9 +250,9 @@ def _stopped(run: RunDir, attempt: int) -> Outcome:
 def _exited(exit_: SystemExit) -> Outcome:
     """A stage that called `sys.exit` with a code or a message: both mean failure."""
     if isinstance(exit_.code, int):
-        return Outcome("failed", exit_.code, f"the stage exited with code {exit_.code}")
+        return Outcome("failed", exit_.code, f"the stage exited with code {exit_.code}", final=True)
     print(exit_.code, file=sys.stderr)
-    return Outcome("failed", ExitCode.FAILED, str(exit_.code))
+    return Outcome("failed", ExitCode.FAILED, str(exit_.code), final=True)
 
 
 def _first_line(error: BaseException) -> str:

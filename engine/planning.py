@@ -5,32 +5,33 @@ Both front doors plan with these functions, so a launch from the form and from t
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
-import shutil
 import sys
 import time
-import tomllib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 
+from .batch_view import batch_ids
 from .checkpoints import CheckpointLine, best, latest, read_checkpoints
 from .config import Composed, compose
+from .config.sweep import read_line
 from .errors import UsageError
 from .format import plain
 from .hosts import LOCAL
-from .manifest import Attempt, Headline, Manifest
+from .manifest import Attempt, GitState, Headline, Manifest
 from .names import new_run_id
+from .patterns import check_patterns
+from .programs import check_program, command_label
 from .provenance import git_state, package_versions, redact_argv
-from .recipe import Recipe
+from .recipe import Recipe, load_object
 from .rundir import Home, RunDir
 
-PATTERNS_FILE = "patterns.toml"
 GRACE_S = (15.0, 10.0)
+RECIPE_RESTARTS = 2
+"""How often a recipe's training goes on by itself after a crash; a foreign program's does where its user says so."""
 RESUME_FROM = "WAVEDECK_RESUME_FROM"
 """In the environment of a foreign trainer that is resumed: its newest checkpoint as far as known, an absolute path."""
 NO_GPU = "none"
@@ -109,20 +110,24 @@ def check_recipe(
     tags: Sequence[str] = (),
     host: str = LOCAL,
     gpus: tuple[int, ...] | None = None,
+    here: bool = True,
 ) -> Wish:
     """Check what is wished for.
 
     Parameters
     ----------
     gpus: indices of the GPUs it may use; none of them with `()`, all with None.
+    here: False where the files it reads are on another machine than this, although `host` does not say so.
 
     Raises
     ------
-    UsageError: unknown stage, preset or field, or a value that is not allowed.
+    UsageError: unknown stage, preset or field, a value that is not allowed, or what the recipe's own check refuses.
     """
     if stage is not None:
         recipe.stage(stage)
-    composed = compose(recipe, overrides, preset)
+    composed = compose(recipe, read_line(recipe, overrides, preset).overrides, preset)
+    if recipe.check is not None:
+        load_object(recipe.check)(composed.config, stage, here and host == LOCAL)
     target = f"{recipe.name}.{stage}" if stage else recipe.name
     words = ("wavedeck", "run", target, *composed.arguments, *_common_words(name, tags), *_place_words(host, gpus))
     return Wish(recipe, composed, stage, name, tuple(tags), words, host, gpus)
@@ -166,23 +171,48 @@ def gpu_environment(gpus: Sequence[int] | None) -> dict[str, str]:
     return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
 
 
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The code that a run is launched with: what git says of it, and the versions of packages."""
+
+    git: GitState | None
+    packages: Mapping[str, str]
+
+    @classmethod
+    def here(cls) -> Code:
+        """The code of this directory. Asks git, which takes a moment."""
+        return cls(git_state(Path.cwd()), package_versions())
+
+
 def plan_recipe(
-    home: Home, wish: Wish, *, taken: Collection[str] = (), place: Place | None = None, now: float | None = None
+    home: Home,
+    wish: Wish,
+    *,
+    taken: Collection[str] = (),
+    place: Place | None = None,
+    now: float | None = None,
+    batch: str | None = None,
+    code: Code | None = None,
 ) -> Plan:
     """Give a checked wish its id, time and provenance. Asks git, so it belongs in a thread of the deck.
 
     Parameters
     ----------
+    taken: ids of the runs that are there; of batches it knows itself.
     place: where it is to run when that is another machine; git and package versions stay those of the code here.
+    batch: the batch it belongs to.
+    code: what is known of the code already.
     """
     if wish.host != (place.host if place else LOCAL):
         raise UsageError(f"this training is wished for on {wish.host}: its environment there comes first.")
     recipe, composed = wish.recipe, wish.composed
     now = time.time() if now is None else now
     label = wish.name or recipe.name
+    if batch is None:  # one that is of a batch was given words of its own together with it
+        taken = [*taken, *batch_ids(home)]
     run_id = (place.run_id if place else None) or new_run_id(label, now, taken)
-    here = str(Path.cwd())
-    cwd = place.cwd if place else here
+    code = code or Code.here()
+    cwd = place.cwd if place else str(Path.cwd())
     python, runs = (place.python, place.runs) if place else (sys.executable, str(home.runs))
     argv = [python, "-P", "-m", "wavedeck.engine.pipeline", f"{runs}/{run_id}"]
     manifest = Manifest(
@@ -198,16 +228,19 @@ def plan_recipe(
         signature=composed.signature,
         host=wish.host,
         cwd=cwd,
-        git=git_state(here),
-        packages=package_versions(),
+        git=code.git,
+        packages=dict(code.packages),
         headline=recipe.headline,
         columns=list(recipe.columns),
         price_per_hour=place.price_per_hour if place else None,
         gpus=list(wish.gpus or ()),
         tags=list(wish.tags),
+        batch=batch,
     )
     env = {**(place.env if place else {}), **gpu_environment(wish.gpus)}
-    attempt = Attempt(attempt=1, requested=now, argv=argv, cwd=cwd, env=env, grace_s=list(GRACE_S))
+    attempt = Attempt(
+        attempt=1, requested=now, argv=argv, cwd=cwd, env=env, grace_s=list(GRACE_S), restarts=RECIPE_RESTARTS
+    )
     return Plan(manifest, attempt, wish.equivalent)
 
 
@@ -274,67 +307,13 @@ def plan_command(
     return Plan(manifest, attempt, words)
 
 
-def check_program(program: str, directory: Path) -> None:
-    """Refuse a program that is not on this machine.
-
-    Raises
-    ------
-    UsageError: there is none, or it may not be executed.
-    """
-    if os.sep in program:
-        path = directory / program
-        if not path.exists():
-            raise UsageError(f"there is no {program} in {directory}.")
-        if not os.access(path, os.X_OK) or path.is_dir():
-            raise UsageError(f"{program} is not executable: `chmod +x` it, or name its interpreter first.")
-    elif shutil.which(program) is None:
-        raise UsageError(f"there is no program {program!r} on the PATH.")
-
-
-def command_label(argv: Sequence[str]) -> str:
-    """The script's name rather than the interpreter's: `python -u train.py` is `train`, `python -m pkg.fit` is `fit`"""
-    for before, word in zip(("", *argv), argv, strict=False):
-        if before == "-m":
-            return word.rsplit(".", 1)[-1]
-        if word.endswith((".py", ".sh")):
-            return Path(word).stem
-    return Path(argv[0]).stem
-
-
-def load_patterns(home: Home, path: Path | None = None) -> list[str]:
-    """The user's own console patterns: `patterns = ['loss is (?P<loss>\\S+)', …]` in a TOML file.
-
-    Without `path`, `$WAVEDECK_HOME/patterns.toml` where it exists.
-
-    Raises
-    ------
-    UsageError: the file cannot be read, is no TOML, or holds no list of regular expressions with named groups.
-    """
-    chosen = path or home.root / PATTERNS_FILE
-    if path is None and not chosen.exists():
-        return []
-    try:
-        table = tomllib.loads(chosen.read_text())
-    except OSError as error:
-        raise UsageError(f"{chosen} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{chosen} is no TOML: {error}.") from error
-    patterns = table.get("patterns")
-    if not isinstance(patterns, list) or not all(isinstance(item, str) for item in patterns):
-        raise UsageError(f"{chosen} needs a line `patterns = ['…', '…']` with regular expressions.")
-    check_patterns(patterns)
-    return patterns
-
-
-def check_patterns(patterns: Sequence[str]) -> None:
-    """Refuse what is no regular expression or names no group: a group's name is the metric's name."""
-    for pattern in patterns:
-        try:
-            compiled = re.compile(pattern)
-        except re.error as error:
-            raise UsageError(f"pattern {pattern!r} is no regular expression: {error}.") from error
-        if not compiled.groupindex:
-            raise UsageError(f"pattern {pattern!r} names no group: write (?P<loss>…) around the number.")
+def with_restarts(plan: Plan, restarts: int | None) -> Plan:
+    """The same plan, going on by itself after a crash so many times; None leaves what is usual."""
+    if restarts is None or restarts == plan.attempt.restarts:
+        return plan
+    at = plan.equivalent.index("--") if "--" in plan.equivalent else len(plan.equivalent)
+    words = (*plan.equivalent[:at], "--restarts", str(restarts), *plan.equivalent[at:])
+    return replace(plan, attempt=msgspec.structs.replace(plan.attempt, restarts=restarts), equivalent=words)
 
 
 def plan_resume(run: RunDir, manifest: Manifest, last: Attempt, now: float | None = None) -> Attempt:
@@ -349,6 +328,8 @@ def plan_resume(run: RunDir, manifest: Manifest, last: Attempt, now: float | Non
         parse_console=last.parse_console,
         patterns=last.patterns,
         resume=True,
+        restarts=last.restarts,
+        backoff_s=last.backoff_s,
         columns=last.columns,
         rows=last.rows,
     )

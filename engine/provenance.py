@@ -7,13 +7,13 @@ import platform
 import re
 import subprocess
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from itertools import pairwise
 
 from .manifest import GitState
 
 GIT_TIMEOUT_S = 3.0
-PACKAGES = ("wavedeck", "torch", "torchaudio", "lightning", "numpy")
+PACKAGES = ("wavedeck", "torch", "torchaudio", "lightning", "transformers", "peft", "numpy")
 HIDDEN = "***"
 
 # -- git
@@ -57,6 +57,13 @@ def package_versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def environment_text() -> str:
+    """Python and every installed package as `name==version` lines, sorted: what was there when a run began."""
+    found = {dist.metadata["Name"]: dist.version for dist in distributions() if dist.metadata and dist.metadata["Name"]}
+    lines = [f"{name}=={found[name]}" for name in sorted(found, key=str.lower)]
+    return "\n".join([f"# python {platform.python_version()} on {platform.platform()}", *lines, ""])
 
 
 # -- secrets

@@ -46,6 +46,7 @@ class Recipe:
         `lt`, `choices` (see `engine.config.knob`).
     groups: `{group: {option: {dotted.field: value}}}`, chosen on the command line as `group=option`.
     presets: `{name: overrides}`: "the baseline, but".
+    experiments: `{name: overrides}`, chosen as `experiment=name`; with lists (`model=ast,beats`) they are batches.
     stages: in pipeline order.
     headline: the metric it is judged by.
     columns: journal keys of the loss table.
@@ -60,8 +61,21 @@ class Recipe:
     groups: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     presets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     default_preset: str | None = None
+    experiments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """`{name: overrides}`, `experiment=name`: put before what is typed; lists of values make a batch."""
     readme: str | None = None
     """Import path of the package that holds README.md."""
+    items: str | None = None
+    """`module:name`, called as `items(config) -> int | None`: what one epoch trains on, for estimates of time and cost.
+    Torch-free."""
+
+    check: str | None = None
+    """`module:name`, called as `check(config, stage, here)` before a launch, with every key typed into the form: raises
+    UsageError for what cannot work. `stage` is the only one to run or None, `here` whether that is on this machine, so
+    that its paths can be looked at. Torch-free, and quick."""
+    outdated: str | None = None
+    """`module:name`, called as `outdated(resolved) -> str | None` with the config of a saved run: why a run of an
+    earlier version of the recipe cannot go on, in a sentence; None when it can. Torch-free."""
 
     def stage(self, name: str) -> Stage:
         """The stage called `name`, or a sentence that names the nearest."""

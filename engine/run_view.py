@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,11 @@ class RunView:
     created: float | None = None
     started: float | None = None
     ended: float | None = None
+    """Of the newest attempt that trained: one that only judged a checkpoint has `evaluated_at`."""
+    first_started: float | None = None
+    """When its first attempt was started."""
+    evaluated_at: float | None = None
+    """When the newest attempt, which only judged a checkpoint, was done."""
     step: int | None = None
     epoch: float | None = None
     phase: str | None = None
@@ -71,6 +76,12 @@ class RunView:
     """The run that may write instead of this one."""
     backup: BackupPicture | None = None
     """How its backup stands; None for a run of this machine without a second place."""
+    facts: dict[str, str] = field(default_factory=dict)
+    """What its trainer says of itself, by name."""
+    numbers: dict[str, float] = field(default_factory=dict)
+    """Numbers beside its metrics (parameters, seconds, GiB): what a comparison of runs shows."""
+    lines: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Levels across the chart of a metric: `{metric: {label: value}}`."""
     evaluated: bool = False
     """Its newest attempt only judged a checkpoint, and did: `state` is the training's, `exit` the evaluation's."""
 
@@ -93,6 +104,19 @@ class RunView:
         if manifest.recipe:
             return f"{manifest.recipe}.{manifest.stage}" if manifest.stage else manifest.recipe
         return Path(manifest.command[0]).name if manifest.command else "?"
+
+    @property
+    def choices(self) -> str:
+        """`model=cnn strategy=ia3` of the overrides `model=cnn`, `strategy=ia3`, `training.lr=0.1`; may be empty."""
+        overrides = self.manifest.overrides if self.manifest is not None else []
+        return " ".join(one for one in overrides if "." not in one.split("=", 1)[0])
+
+    @property
+    def label(self) -> str:
+        """What tells it from the other runs of its recipe: its name where it was given one, else its choices."""
+        if self.manifest is not None and self.name == self.what.split(".")[0]:
+            return self.choices
+        return self.name
 
     @property
     def cost(self) -> float | None:
@@ -118,12 +142,16 @@ class RunView:
             "recipe": manifest.recipe if manifest else None,
             "stage": manifest.stage if manifest else None,
             "preset": manifest.preset if manifest else None,
+            "overrides": manifest.overrides if manifest else [],
+            "tags": manifest.tags if manifest else [],
             "command": manifest.command if manifest else [],
             "host": self.host,
             "heard": self.heard,
             "created": self.created,
+            "first_started": self.first_started,
             "started": self.started,
             "ended": self.ended,
+            "evaluated_at": self.evaluated_at,
             "attempt": self.attempt,
             "step": self.step,
             "epoch": json_number(self.epoch),
@@ -134,6 +162,8 @@ class RunView:
             if self.best is None
             else {"metric": self.best[0], "value": json_number(self.best[1]), "step": self.best[2]},
             "nan_counts": self.nan_counts or {},
+            "facts": self.facts,
+            "numbers": self.numbers,
             "checkpoints": msgspec.to_builtins(self.checkpoints),
             "findings": [],
             "alerts": [{"t": n.t, "level": n.level, "text": n.text} for n in self.notices],
@@ -141,6 +171,7 @@ class RunView:
             "cost": None if self.cost is None else round(self.cost, 4),
             "ran_s": self.ran_s,
             "parent": self.parent,
+            "batch": manifest.batch if manifest else None,
             "lineage": self.lineage or self.id,
             "moved_to": self.moved_to,
             "fenced": self.fenced,

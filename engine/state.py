@@ -113,6 +113,8 @@ def derive_state(evidence: Evidence, now: float) -> RunState:
         return RunState.UNREACHABLE
     if not evidence.alive:
         return RunState.VANISHED
+    if attempt.not_before is not None and supervisor.child is None:
+        return RunState.STARTING  # a restart lets its pause pass
     return RunState.STALLED if _is_silent(evidence, supervisor, now) else RunState.RUNNING
 
 
@@ -151,8 +153,24 @@ def _is_silent(evidence: Evidence, supervisor: SupervisorRecord, now: float) -> 
     return now - last > max(STALL_FLOOR_S, STALL_FACTOR * evidence.usual_gap_s)
 
 
+def restart_words(attempt: Attempt) -> str:
+    """That an attempt was started by its supervisor and not by a user; empty for one that a user started."""
+    if not attempt.restarted or attempt.crash is None:
+        return ""
+    before, number = attempt.attempt - 1, f"restart {attempt.restarted} of {attempt.restarts}"
+    crash = plain(attempt.crash, 200)
+    return f"attempt {before} crashed ({crash}); attempt {attempt.attempt} goes on by itself, {number}."
+
+
 def describe_end(exit_: ExitRecord | None) -> str:
-    """How a run ended, in words: `exit code 1`, `killed by SIGKILL (out of memory)`."""
+    """How a run ended, in words: `exit code 1`, `killed by SIGKILL (out of memory)`, and why it was not restarted."""
+    words = _describe_end(exit_)
+    if exit_ is None or not exit_.not_restarted:
+        return words
+    return f"{words}; {plain(exit_.not_restarted, 200)}"
+
+
+def _describe_end(exit_: ExitRecord | None) -> str:
     if exit_ is None:
         return ""
     if exit_.error:
@@ -164,4 +182,6 @@ def describe_end(exit_: ExitRecord | None) -> str:
             name = f"signal {exit_.signal}"
         return f"killed by {name}" + (" (out of memory)" if exit_.oom_killed else "")
     memory = " (out of memory)" if exit_.oom_killed else ""
+    if exit_.exit_code is None and exit_.stop_requested and exit_.pid is None and exit_.attempt == 1:
+        return "before it began"
     return "" if exit_.exit_code is None else f"exit code {exit_.exit_code}{memory}"

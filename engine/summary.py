@@ -12,17 +12,19 @@ from itertools import compress
 
 import msgspec
 
+from .about import Lines, merge_facts, merge_lines, merge_numbers
 from .events import Column, Event, columns_of, safe_name
 from .format import plain
 from .headline import direction_of, guess_headline, spark_key
 from .manifest import Headline
 
-SUMMARY_VERSION = 4
+SUMMARY_VERSION = 6
 """Part of the cache's name: a summary of another shape is made anew, never half understood."""
 SPARK_POINTS = 64
 _MARKS = 40
 _BESTS = 64
 _RATE_WINDOW_S = 300.0
+_SPANS = 128
 
 
 class Improvement(msgspec.Struct, array_like=True):
@@ -89,10 +91,16 @@ class Summary(msgspec.Struct, omit_defaults=True):
     """When the newest attempt was first heard of."""
     earlier_s: float = 0.0
     """How long the attempts before it ran, each from its first sign to its last; 0 where no journal says."""
+    spans: dict[int, tuple[float, float]] = {}
+    """First and last sign of each attempt before the newest; the oldest are left out beyond 128."""
     end_reason: str | None = None
     end_attempt: int | None = None
     """The attempt that `end_reason` is about."""
     notices: list[Notice] = []
+    facts: dict[str, str] = {}
+    """What the trainer says of itself; see `engine.about`. A resume keeps it until it says otherwise."""
+    numbers: dict[str, float] = {}
+    lines: Lines = {}
     bad_lines: int = 0
 
     def absorb(self, events: Iterable[Event], *, only_new_keys_than: Summary | None = None) -> None:
@@ -125,6 +133,7 @@ class Summary(msgspec.Struct, omit_defaults=True):
             if event.k == "start" and event.attempt is not None and event.attempt != attempt:
                 if attempt is not None and last is not None and self.began_t is not None:
                     self.earlier_s += max(0.0, last - self.began_t)
+                    self.spans = dict(list({**self.spans, attempt: (self.began_t, last)}.items())[-_SPANS:])
                 attempt, self.began_t = event.attempt, event.t
             if last is not None and event.k != "start":
                 gap = event.t - last
@@ -214,6 +223,10 @@ class Summary(msgspec.Struct, omit_defaults=True):
         elif event.k == "end":
             self.end_reason = None if event.reason is None else safe_name(event.reason)
             self.end_attempt = event.attempt
+        elif event.k == "about":
+            merge_facts(self.facts, event.facts)
+            merge_numbers(self.numbers, event.numbers)
+            merge_lines(self.lines, event.lines)
         elif event.k == "alert" or (event.k == "log" and event.level in ("warning", "error")):
             self._notice(event)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import time
 from dataclasses import dataclass
 
-from ..engine.errors import UsageError, WavedeckError
+from ..engine.errors import UsageError
 from ..engine.format import ago
 from ..engine.rundir import Home
+from .alone import AloneLock, record_of
 
 LOCK, WANTED = "babysit.lock", "babysit.wanted"
 WANTED_S = 20.0
@@ -33,9 +33,7 @@ class BabysitLock:
     """The right to babysit. It goes with the process, however that ends; no file has to be removed by anybody."""
 
     def __init__(self, home: Home) -> None:
-        self._home = home
-        self._path = home.root / LOCK
-        self._descriptor: int | None = None
+        self._home, self._lock = home, AloneLock(home.root / LOCK)
 
     def take(self, *, gives_way: bool = False) -> None:
         """Take it; with `gives_way` until somebody else wants it (`is_wanted`).
@@ -44,20 +42,8 @@ class BabysitLock:
         ------
         UsageError: somebody has it; the sentence says who. WavedeckError: the home cannot be written.
         """
-        try:
-            self._home.root.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise WavedeckError(f"{self._path} cannot be written ({error.strerror}): nobody can babysit.") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = _read(descriptor)
-            os.close(descriptor)
-            raise UsageError(_taken(holder, self._home)) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, _record(gives_way), 0)
-        self._descriptor = descriptor
+        if not self._lock.take(_record(gives_way)):
+            raise UsageError(_taken(babysitter_of(self._home), self._home))
 
     async def take_over(self, within_s: float = WANTED_S) -> None:
         """Take it, if need be after asking a holder that gives way.
@@ -86,11 +72,7 @@ class BabysitLock:
 
     def release(self) -> None:
         """Let somebody else have it."""
-        if self._descriptor is not None:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._descriptor, 0)
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._lock.release()
 
 
 def is_wanted(home: Home) -> bool:
@@ -117,22 +99,13 @@ def _taken(holder: Holder | None, home: Home) -> str:
 
 def babysitter_of(home: Home) -> Holder | None:
     """Who babysits a home now; None when nobody does. For screens and verbs."""
-    try:
-        descriptor = os.open(home.root / LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return _read(descriptor) or Holder(0, 0.0)
-    finally:
-        os.close(descriptor)
-    return None
+    record = record_of(home.root / LOCK)
+    return None if record is None else _read(record) or Holder(0, 0.0)
 
 
-def _read(descriptor: int) -> Holder | None:
+def _read(text: bytes) -> Holder | None:
     try:
-        record = json.loads(os.pread(descriptor, 200, 0))
+        record = json.loads(text)
         return Holder(int(record["pid"]), float(record["since"]), record.get("gives_way") is True)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None

@@ -21,7 +21,9 @@ from ..engine.manifest import ExitRecord, read_record
 from ..engine.names import SET_NAME
 from ..engine.rundir import Home
 
-RECORDS = frozenset({"manifest.json", "supervisor.json", "exit.json", "stop.json", "policy.json", "lease.json"})
+RECORDS = frozenset(
+    {"manifest.json", "supervisor.json", "exit.json", "stop.json", "policy.json", "lease.json", "evaluation.json"}
+)
 APPENDED = frozenset(
     {"events.jsonl", "console.log", "console.jsonl", "machine.jsonl", "supervisor.log", "checkpoints/manifest.jsonl"}
 )

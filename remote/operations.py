@@ -32,6 +32,7 @@ from ..engine.manifest import (
     write_record,
 )
 from ..engine.planning import plan_resume
+from ..engine.queue import is_waiting
 from ..engine.rundir import Home, RunDir
 from . import run_folders, tmux
 from .failover.lease import refuse_moved
@@ -39,6 +40,7 @@ from .host import Host, HostLost, LinkDown, Living, StartCut, Started
 from .liveness import alive
 from .mirror_files import forget_run
 from .payload.records import CUT_SHORT
+from .queue.waiting import take_out
 from .run_evidence import Probe, end_of, is_gone, is_newer, process_state, refuse_alive, still_running
 
 REPORT_S = 5.0
@@ -119,6 +121,8 @@ async def resume(
     """
     manifest = read_manifest(run.manifest)
     refuse_moved(run)
+    if is_waiting(run):
+        raise UsageError(f"{run.id} waits in the queue and starts by itself: `wavedeck queue` shows when.")
     last = newest_attempt(run)
     if last is None:
         attempt = Attempt(attempt=1, requested=time.time(), argv=manifest.command, cwd=manifest.cwd or "/")
@@ -143,8 +147,25 @@ async def start(host: Host, run: RunDir, attempt: Attempt, environ: Mapping[str,
     return await _uncut(_start(host, run, attempt, environ))
 
 
+async def start_queued(host: Host, run: RunDir, attempt: Attempt) -> LaunchResult:
+    """Start a run whose turn in the queue has come, if nobody else has. Cancelling it ends only the waiting.
+
+    Raises
+    ------
+    UsageError: it was started, or taken out of the queue, a moment ago. HostError: as for `launch`.
+    """
+
+    async def whole() -> LaunchResult:
+        await _create_attempt(host, run, attempt)
+        return await _start(host, run, attempt, None)
+
+    return await _uncut(whole())
+
+
 async def request_stop(host: Host, run: RunDir) -> StopRequest:
     """Ask a run to save and end. Returns at once; the supervisor sees it within a quarter of a second and escalates.
+
+    One that waits in the queue of this machine is taken out of it and never begins.
 
     It needs no manifest, and where other records are damaged the supervisor's own process says which attempt it runs.
 
@@ -153,6 +174,8 @@ async def request_stop(host: Host, run: RunDir) -> StopRequest:
     UsageError: the run has ended, or was never started. RunDirError: its records are damaged and nothing of it lives.
     HostUnreachable: its host does not answer, so it was not asked.
     """
+    if host.name == LOCAL and is_waiting(run) and await take_out(host, run):
+        return StopRequest(1, time.time())
     living = await host.living(run.id)
     try:
         number = _stoppable(run, living)
@@ -247,6 +270,9 @@ async def remove(home: Home, host: Host, run: RunDir) -> None:
     ------
     UsageError: it is still alive. WavedeckError: it cannot be moved away. HostUnreachable: its host does not answer.
     """
+    if host.name == LOCAL and is_waiting(run):
+        with contextlib.suppress(RunDirError):
+            await take_out(host, run)  # or it may start while it is deleted
     living = await host.living(run.id)
     advice = "stop it before deleting it"
     try:

@@ -19,7 +19,7 @@ from textual.widgets import Input, Static
 
 from ..engine.series_view import SeriesView, XAxis
 from .line_chart import LineChart
-from .plotting.data import ChartData
+from .plotting.data import ChartData, reference_lines
 from .plotting.groups import Group, group
 
 LEAST_WIDTH, LEAST_HEIGHT = 44, 9
@@ -69,6 +69,7 @@ class ChartGrid(Vertical):
     def __init__(self, *, x_axis: XAxis = "step", id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._series: Mapping[str, SeriesView] = {}
+        self._lines: Mapping[str, Mapping[str, float]] = {}
         self._state: tuple[float, str] = (1.0, "")
         self._groups: tuple[Group, ...] = ()
         self._shape = (0, 0)
@@ -89,12 +90,15 @@ class ChartGrid(Vertical):
         *,
         loading: float = 1.0,
         stale: bool | str = False,
+        lines: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
         """A complete picture of the series.
 
         `loading` is the part of the history read so far, `stale` a sentence (or True) when no news can arrive.
+        `lines` are levels across the chart of a metric, `{metric: {label: value}}`.
         """
         self._series = dict(series)
+        self._lines = dict(lines or {})
         # Whole percents: a live journal is always a few bytes ahead, and that is no reason to redraw.
         loaded = 1.0 if loading >= 0.99 else math.floor(loading * 100) / 100
         self._state = (loaded, "no news: host unreachable" if stale is True else stale or "")
@@ -183,7 +187,8 @@ class ChartGrid(Vertical):
         loaded, stale = self._state
         empty = f"no metric matches {self.pattern}" if self.pattern and self._series else self.empty
         chart.title = content.title if content else ""
-        chart.data = ChartData(content.series if content else (), loaded, stale, empty)
+        series = content.series if content else ()
+        chart.data = ChartData(series, loaded, stale, empty, reference_lines(series, self._lines))
 
     def _say(self, count: int, pages: int) -> None:
         words = []

@@ -1,4 +1,5 @@
-"""What a run was launched with: command, code, packages, and the resolved config with the changed fields marked."""
+"""What a run is made of: what its trainer says of itself, command, code, the resolved config with the changed fields
+marked, packages."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from ..engine import format as fmt
+from ..engine.config import write_override
 from ..engine.manifest import Manifest
 from .palette import Palette
 
@@ -24,16 +26,23 @@ class ConfigPage(VerticalScroll, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._manifest: Manifest | None = None
+        self._said: tuple[Mapping[str, str], Mapping[str, float]] = ({}, {})
 
     def compose(self) -> ComposeResult:
         """One static text."""
         yield Static("", id="page")
 
-    def show(self, manifest: Manifest | None) -> None:
-        """Draw another manifest; the same one costs nothing."""
-        if manifest is None or manifest is self._manifest or manifest == self._manifest:
+    def show(
+        self,
+        manifest: Manifest | None,
+        facts: Mapping[str, str] | None = None,
+        numbers: Mapping[str, float] | None = None,
+    ) -> None:
+        """Draw another manifest, or what else the trainer said of itself; the same costs nothing."""
+        said = (facts or {}, numbers or {})
+        if manifest is None or (manifest == self._manifest and said == self._said):
             return
-        self._manifest = manifest
+        self._manifest, self._said = manifest, said
         self._draw()
 
     def notify_style_update(self) -> None:
@@ -44,12 +53,25 @@ class ConfigPage(VerticalScroll, can_focus=True):
 
     def _draw(self) -> None:
         assert self._manifest is not None
-        self.query_one("#page", Static).update(page(self._manifest, Palette.of(self.app)))
+        self.query_one("#page", Static).update(page(self._manifest, Palette.of(self.app), *self._said))
 
 
-def page(manifest: Manifest, palette: Palette) -> Text:
+def page(
+    manifest: Manifest,
+    palette: Palette,
+    facts: Mapping[str, str] | None = None,
+    numbers: Mapping[str, float] | None = None,
+) -> Text:
     """The manifest as a readable text."""
     text = Text()
+    said = {**(facts or {}), **{name: fmt.amount(value) for name, value in (numbers or {}).items()}}
+    if said:
+        text.append("what its trainer says\n", style=palette.accent + Style(bold=True))
+        width = min(28, max(map(len, said)))
+        for name, value in said.items():
+            text.append(f"  {fmt.plain(name, 28):<{width}}  ", style=palette.muted)
+            text.append(f"{fmt.plain(value, 300)}\n")
+        text.append("\n")
     for label, value in _facts(manifest):
         text.append(f"{label:>11}  ", style=palette.muted)
         text.append(f"{fmt.plain(value, 600)}\n")
@@ -99,4 +121,4 @@ def _walk(config: Mapping[str, Any], depth: int = 0, prefix: str = "") -> Iterat
             yield depth, str(name), None, dotted
             yield from _walk(value, depth + 1, f"{dotted}.")
         else:
-            yield depth, str(name), str(value), dotted
+            yield depth, str(name), write_override("", value)[1:], dotted  # null, true, [a,b]: as `run` takes them

@@ -1,12 +1,12 @@
 """`ConfusionMatrix`: targets down, predictions across, with a cursor; a cell opens its items.
 
 A cell's shade is its share of its row, so that rare classes show too. Hits and misses differ in colour and by where
-they stand, counts are written where there is room, and the line below says the cell under the cursor in words.
+they stand, counts are written where there is room, and brackets stand around the cell under the cursor, which the line
+below says in words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,13 +25,15 @@ from textual.widget import Widget
 from ..engine import format as fmt
 from ..engine.samples.alignment import Confusion
 from .palette import BOLD, Palette
+from .short_names import short_names
 
 NAME_CELLS = 18
-COUNTED, SHADED = 4, 2
-"""Width of a cell with its count, and of one that is only a shade."""
-MOST_HEAD = 8
+WIDEST, COUNTED, SHADED = 9, 4, 2
+"""Most cells of a column, those from which a count is written and a name stands in one line, and the fewest."""
+MOST_HEAD, LEAST_HEAD = 8, 3
+"""Letters of a name that is written downwards, and of one that leaves its lines to the rows."""
 SHADES = " ░▒▓█"
-DOWN, ACROSS, BESIDE = "target ↓", "predicted →", "  ← predicted"
+DOWN, ACROSS, BESIDE, BOTH = "target ↓", "predicted →", "  ← predicted", "target↓ predicted→"
 TITLED_FROM = 6
 """Rows from which on a line can be spared for what goes across."""
 
@@ -92,6 +94,7 @@ class ConfusionMatrix(Widget, can_focus=True):
         super().__init__(id=id)
         self._top = self._first = 0
         self._shares = np.zeros((0, 0))
+        self._names: tuple[str, ...] = ()
 
     # --- what there is
 
@@ -113,6 +116,7 @@ class ConfusionMatrix(Widget, can_focus=True):
         counts = np.zeros((0, 0)) if after is None else np.asarray(after.counts, np.float64)
         totals = counts.sum(axis=1, keepdims=True) if counts.size else np.ones((0, 1))
         self._shares = counts / np.maximum(totals, 1)
+        self._names = () if after is None else tuple(fmt.plain(name, 60) for name in after.classes)
         if after is None:
             return
         places = {name: place for place, name in enumerate(after.classes)}
@@ -171,11 +175,15 @@ class ConfusionMatrix(Widget, can_focus=True):
         longest = max((cell_len(fmt.plain(name, NAME_CELLS)) for name in names), default=0)
         left = min(max(longest, len(DOWN)), NAME_CELLS, max(0, width // 3)) + 1
         room = max(1, width - left)
-        cell = next((cells for cells in (9, 7, COUNTED) if len(names) * cells <= room), SHADED)
-        head = 1 if cell > COUNTED else min(longest, MOST_HEAD)
-        head = max(0, min(head, height // 3))
+        cell = min(WIDEST, max(SHADED, room // max(1, len(names))))
         columns = max(0, min(len(names), room // cell))
-        titled = room - columns * cell < len(BESIDE) and height >= TITLED_FROM
+        spare = height - 1 - len(names)
+        head = 1
+        if cell < COUNTED:
+            head = min(longest, MOST_HEAD if spare > MOST_HEAD else max(LEAST_HEAD, spare))
+        head = max(0, min(head, height // 3))
+        beside = room - columns * cell >= len(BESIDE)
+        titled = not beside and height >= TITLED_FROM and (spare > head or left <= len(BOTH))
         head += titled
         rows = max(0, min(len(names), height - head - 1))
         return _Layout(left, cell, head, rows, columns, titled)
@@ -198,45 +206,47 @@ class ConfusionMatrix(Widget, can_focus=True):
         layout = self._layout()
         self._scroll(layout)
         if y < layout.head:
-            segments = self._head(y, layout, confusion.classes, base, palette)
+            segments = self._head(y, layout, base, palette)
         elif y < layout.head + layout.rows:
             segments = self._row(self._top + y - layout.head, layout, confusion, base, palette)
         elif y == self.size.height - 1:
             segments = [Segment(f" {self._said(confusion)}", base + palette.text)]
+            segments.append(Segment(self._hidden(layout, confusion), base + palette.muted))
         else:
             segments = []
         return Strip(segments).adjust_cell_length(width, base)
 
-    def _head(self, y: int, layout: _Layout, classes: Sequence[str], base: Style, palette: Palette) -> list[Segment]:
+    def _head(self, y: int, layout: _Layout, base: Style, palette: Palette) -> list[Segment]:
         """Names of the predictions: in one line where cells are wide, otherwise downwards, a letter a line."""
         if layout.titled and y == 0:
             return [Segment(" " * layout.left + ACROSS, base + palette.muted)]
         y, head = y - layout.titled, layout.head - layout.titled
-        corner = DOWN[: max(0, layout.left - 1)] if y == head - 1 else ""
+        room = self.size.width - layout.left - layout.columns * layout.cell
+        corner = ""
+        if y == head - 1:
+            both = not layout.titled and room < len(BESIDE) and layout.left > len(BOTH)
+            corner = BOTH if both else DOWN[: max(0, layout.left - 1)]
+        short = short_names(self._names, layout.cell - 1 if head == 1 else head)
         segments = [Segment(set_cell_size(corner, layout.left), base + palette.muted)]
         for place in range(self._first, self._first + layout.columns):
             style = base + (palette.accent + BOLD if place == self.cursor[1] else palette.muted)
-            name = fmt.plain(classes[place], NAME_CELLS)
-            if layout.cell > COUNTED:
-                shown = _cut(name, layout.cell - 1)
-                segments.append(Segment(" " * (layout.cell - cell_len(shown)) + shown, style))
-            else:
-                letters = _cut(name, head).rjust(head)
-                segments.append(Segment(" " * (layout.cell - cell_len(letters[y])) + letters[y], style))
-        if not layout.titled and y == head - 1:
+            shown = short[place] if head == 1 else short[place].rjust(head)[y]
+            segments.append(Segment(" " * (layout.cell - 1 - cell_len(shown)) + shown + " ", style))
+        if not layout.titled and y == head - 1 and room >= len(BESIDE):
             segments.append(Segment(BESIDE, base + palette.muted))
         return segments
 
     def _row(self, row: int, layout: _Layout, confusion: Confusion, base: Style, palette: Palette) -> list[Segment]:
         here = row == self.cursor[0]
-        name = set_cell_size(_cut(fmt.plain(confusion.classes[row], NAME_CELLS), layout.left - 1), layout.left)
+        name = set_cell_size(short_names(self._names, layout.left - 1)[row], layout.left)
         segments = [Segment(name, base + (palette.accent + BOLD if here else palette.text))]
         for column in range(self._first, self._first + layout.columns):
             count, share = int(confusion.counts[row, column]), float(self._shares[row, column])
             style = base + self._shade(share, row == column)
-            if here and column == self.cursor[1]:
+            chosen = here and column == self.cursor[1]
+            if chosen:
                 style = base + Style(reverse=True, bold=True)
-            segments.append(Segment(_cell_text(count, share, layout.cell), style))
+            segments.append(Segment(_cell_text(count, share, layout.cell, chosen), style))
         return segments
 
     def _shade(self, share: float, hit: bool) -> Style:
@@ -251,6 +261,14 @@ class ConfusionMatrix(Widget, can_focus=True):
         ink = ground.blend(ink, ink.a, 1.0)
         return Style(color=ink.rich_color, bgcolor=ground.rich_color)
 
+    def _hidden(self, layout: _Layout, confusion: Confusion) -> str:
+        """How many rows and columns are further down or right than what is seen."""
+        count = len(confusion.classes)
+        rows, columns = count - self._top - layout.rows, count - self._first - layout.columns
+        words = [f"↓ {rows} more"] if rows > 0 else []
+        words += [f"→ {columns} more"] if columns > 0 else []
+        return f"  {' '.join(words)}"
+
     def _said(self, confusion: Confusion) -> str:
         """The cursor's cell in words."""
         row, column = self.cursor
@@ -260,13 +278,13 @@ class ConfusionMatrix(Widget, can_focus=True):
         return f"{what}: {fmt.count(count)} of {fmt.count(total)} ({fmt.percent(count / total if total else None)})"
 
 
-def _cut(name: str, cells: int) -> str:
-    """The name in so many cells; that it was cut is seen."""
-    return name if cell_len(name) <= cells else set_cell_size(name, max(0, cells - 1)).rstrip() + "…"[:cells]
-
-
-def _cell_text(count: int, share: float, cells: int) -> str:
-    """The count, right-aligned with a blank after it; a shade where there is no room for one."""
+def _cell_text(count: int, share: float, cells: int, chosen: bool = False) -> str:
+    """The count, right-aligned with a blank after it; a shade where there is no room for one. In brackets if chosen."""
+    if chosen:
+        inner = max(0, cells - 2)
+        if cells < COUNTED:
+            return f"[{SHADES[min(4, int(share * 4 + 0.999))] * inner}]"
+        return f"[{'·' if count == 0 else short_count(count, inner)}]".rjust(cells)
     if cells < COUNTED:
         return SHADES[min(4, int(share * 4 + 0.999))] * (cells - 1) + " "
     text = "·" if count == 0 else short_count(count, cells - 1)

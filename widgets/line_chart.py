@@ -24,9 +24,10 @@ from textual.widget import Widget
 from ..engine.series_view import X_AXES, XAxis
 from .plotting.canvas import Canvas
 from .plotting.colours import bright, build_styles
+from .plotting.crosshair import with_crosshair
 from .plotting.data import ChartData, ChartOptions
 from .plotting.hold import with_legend
-from .plotting.picture import Picture, paint, with_crosshair
+from .plotting.picture import Picture, paint
 from .plotting.ranges import full_x_range
 from .plotting.scale import Scale
 

@@ -16,7 +16,7 @@ from ..engine.state import RunState, describe_end
 from .backup_line import backed_up_words
 from .host_words import coarse
 from .palette import Palette
-from .runs_table import bar
+from .runs_table import bar, bar_style, broke_off
 
 SILENT_AFTER_S = 30.0
 _NEEDS = {
@@ -50,12 +50,12 @@ def headline(view: RunView, palette: Palette, width: int) -> Text:
 def _numbers(view: RunView, palette: Palette) -> list[Text]:
     parts: list[Text] = []
     if view.done is not None and view.total:
-        parts.append(bar(view.done / view.total, 16, palette))
+        parts.append(bar(view.done / view.total, 16, palette, bar_style(view, palette)))
         parts.append(Text(f"{fmt.count(view.done)}/{fmt.count(view.total)} {view.unit}"))
     elif view.done is not None:
         parts.append(Text(f"{fmt.count(view.done)} {view.unit}"))
-    if view.phase and view.state.active:
-        parts.append(Text(fmt.plain(view.activity or view.phase, 30), style=palette.accent))
+    if (view.phase and view.state.active) or (view.activity and broke_off(view) and view.unit != "step"):
+        parts.append(Text(fmt.plain(view.activity or view.phase or "", 30), style=palette.accent))
     if view.rate:
         parts.append(Text(fmt.rate(view.rate, view.unit)))
     if view.eta_s is not None:
@@ -77,10 +77,22 @@ def cost_text(view: RunView, palette: Palette) -> Text | None:
     return Text(state.words, style=palette.bad if state.over else palette.warn if state.near else palette.muted)
 
 
-def status_line(view: RunView, palette: Palette, link: LinkState | None = None) -> Text:
+def facts_line(view: RunView, palette: Palette) -> Text | None:
+    """What the trainer says of itself, in its order: `architecture HTS-AT · weights 3f2a91…`; None when nothing."""
+    if not view.facts:
+        return None
+    text = Text()
+    for place, (name, value) in enumerate(view.facts.items()):
+        text.append(" · " if place else "", style=palette.muted)
+        text.append(f"{fmt.plain(name, 24)} ", style=palette.muted)
+        text.append(fmt.plain(value, 60))
+    return text
+
+
+def status_line(view: RunView, palette: Palette, link: LinkState | None = None, facts: Text | None = None) -> Text:
     """The second line: what happened to the run, then its newest alert; without either, how long it runs.
 
-    `link` is how its host is reached, where that is known.
+    `link` is how its host is reached, where that is known; `facts` come first when nothing happened.
     """
     now = time.time()
     if view.state is RunState.UNREADABLE:
@@ -95,8 +107,9 @@ def status_line(view: RunView, palette: Palette, link: LinkState | None = None) 
         name, count = max(view.nan_counts.items(), key=lambda item: item[1])
         words = "1 value of {} is not finite" if count == 1 else f"{fmt.count(count)} values of {{}} are not finite"
         return Text("× " + words.format(fmt.plain(name, 40)), style=palette.bad)
-    quiet, cost = Text(_quiet_facts(view, now), style=palette.muted), cost_text(view, palette)
-    return quiet if cost is None else Text(" · ", style=palette.muted).join([cost, quiet])
+    quiet = Text(_quiet_facts(view, now), style=palette.muted)
+    parts = [part for part in (facts, cost_text(view, palette), quiet) if part is not None]
+    return Text(" · ", style=palette.muted).join(parts)
 
 
 def _moved(view: RunView, palette: Palette) -> Text | None:
@@ -160,7 +173,10 @@ def _quiet_facts(view: RunView, now: float) -> str:
         parts.append(f"{'goes on' if moved else 'comes'} from {fmt.plain(tail(view.parent), 60)} (<)")
     if view.started:
         word = "took" if view.ended else "for"
-        parts.append(f"{word} {fmt.duration((view.ended or now) - view.started)}")
+        several = view.attempt is not None and view.attempt > 1 and view.ran_s is not None
+        parts.append(f"{word} {fmt.duration(view.ran_s if several else (view.ended or now) - view.started)}")
+    if view.evaluated_at is not None:
+        parts.append(f"evaluated again {fmt.clock(view.evaluated_at)[11:]}")
     if view.state.active and view.last_sign and now - view.last_sign > SILENT_AFTER_S:
         parts.append(f"last sign {fmt.ago(view.last_sign, now)}")
     if view.checkpoints:

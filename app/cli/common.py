@@ -54,6 +54,13 @@ RunArgument = Annotated[
         autocompletion=complete_run,
     ),
 ]
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE[.STAGE]", help="What to train.", autocompletion=complete_recipe)
+]
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[key=value]...", help="group=option, preset=name or field=value.")
+]
+PresetOption = Annotated[str | None, typer.Option("--preset", help="The baseline, but: see `wavedeck recipes NAME`.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
 
 

@@ -14,6 +14,7 @@ from ...engine.errors import ExitCode, UsageError, WavedeckError
 from ...engine.hosts import LOCAL
 from ...engine.rundir import Home, RunDir
 from .common import JsonOption, RunArgument, catalog, find, print_json, say
+from .queueing import batch_named, members_to_remove, stop_batch
 
 if TYPE_CHECKING:
     from ...remote.host import Host
@@ -32,18 +33,27 @@ def stop(
     as_json: JsonOption = False,
 ) -> None:
     """Ask a run to save and end: SIGINT, then SIGTERM, then SIGKILL, with grace in between."""
+    from ...engine.queue import is_waiting
     from ...engine.state import RunState, describe_end
     from ...remote import operations
     from .places import at
 
+    batch = batch_named(run)
+    if batch is not None:
+        stop_batch(batch, wait, as_json)
+        return
     runs, directory = find(run)
     view = runs.view(directory)
-    if not view.state.active and view.state is not RunState.UNREADABLE:  # stopping needs no manifest
+    waits = view.state is RunState.QUEUED and is_waiting(directory)
+    if not view.state.active and not waits and view.state is not RunState.UNREADABLE:  # stopping needs no manifest
         raise UsageError(f"{view.id} is not running: it is {view.state}.")
     with at(runs.home, view.host) as place:
         runs = catalog(place.far) if view.is_copy else runs
         place.do(lambda host: operations.request_stop(host, directory))
-        say(f"asked {view.id} to save and stop.")
+        if waits:
+            say(f"took {view.id} out of the queue.")
+        else:
+            say(f"asked {view.id} to save and stop.")
         if wait:
             place.wait_ended(directory)
             view = runs.view(directory)
@@ -98,7 +108,7 @@ def rm(
     from ...remote import operations
 
     found = []
-    for word in runs:
+    for word in members_to_remove(runs):
         catalog_, directory = find(word)
         view = catalog_.view(directory)
         running = view.state.active and (not view.is_copy or (view.state != "unreachable" and not here))

@@ -7,12 +7,16 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .common import say
+
 if TYPE_CHECKING:
     from ...engine.catalog import Catalog
     from ...engine.rundir import RunDir
 
 POLL_S = 0.1
 BLOCK = 256 * 1024
+MOST_COUNTED = 64 * 1024 * 1024
+"""Bytes in which lines are counted that are not printed."""
 PIECE = 16 * 1024
 """Fed at once: it cannot hold more lines than the log keeps."""
 
@@ -24,6 +28,7 @@ def follow_console(
 
     `tell` is called while waiting: it narrates what becomes of the run's host.
     """
+    _say_what_is_cut(run, lines)
     printer = _RawPrinter(run, lines) if raw else _LinePrinter(run, lines)
     ended = False
     while True:
@@ -95,6 +100,25 @@ def _read(path: object, offset: int) -> bytes:
             return data
     except FileNotFoundError:
         return b""
+
+
+def _say_what_is_cut(run: RunDir, lines: int) -> None:
+    """How many lines come before those that are printed, on stderr, and how to see them; nothing where none do."""
+    start = _tail_offset(run, lines)
+    if not start:
+        return
+    earlier, position = 0, 0
+    with open(run.console, "rb") as handle:
+        while position < min(start, MOST_COUNTED):
+            data = handle.read(min(BLOCK, start - position))
+            if not data:
+                break
+            position += len(data)
+            earlier += data.count(b"\n")
+    more = position < start
+    ask = "--lines 0 prints all" if more else f"--lines {lines + earlier}"
+    word = "line" if earlier == 1 else "lines"
+    say(f"{'more than ' if more else ''}{earlier:,} earlier {word}: {ask}")
 
 
 def _tail_offset(run: RunDir, lines: int) -> int:

@@ -11,13 +11,25 @@ import typer
 from ...engine.errors import ExitCode, UsageError
 from ...engine.hosts import LOCAL
 from ...engine.rundir import Home
-from .common import JsonOption, RunArgument, catalog, complete_recipe, find, print_json, say
+from .common import (
+    JsonOption,
+    OverridesArgument,
+    PresetOption,
+    RecipeArgument,
+    RunArgument,
+    catalog,
+    find,
+    print_json,
+    say,
+)
 from .hosts import complete_host
 from .places import at
+from .queueing import run_batch
 
 if TYPE_CHECKING:
     from ...engine.backup.policy import BackupPolicy
-    from ...engine.planning import Plan
+    from ...engine.estimate import Estimate
+    from ...engine.planning import Plan, Wish
     from .places import Place
 
 NameOption = Annotated[str | None, typer.Option("--name", help="What to call the run.")]
@@ -27,6 +39,15 @@ DetachOption = Annotated[
         "--detach/--attach",
         "-d",
         help="Return at once with the run id, or wait with a live line (the default on a terminal).",
+    ),
+]
+RestartsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--restarts",
+        min=0,
+        max=100,
+        help="Go on by itself so many times after a crash, from the newest checkpoint; 2 for recipes, 0 for `exec`.",
     ),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan, start nothing.")]
@@ -59,6 +80,12 @@ BackupOption = Annotated[
 ]
 
 
+MultirunOption = Annotated[
+    bool, typer.Option("--multirun", "-m", help="A training for each combination of `key=a,b`, one after another.")
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before queueing very many trainings.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add these verbs to the command."""
     app.command()(run)
@@ -68,48 +95,73 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE[.STAGE]", help="What to train.", autocompletion=complete_recipe)
-    ],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[key=value]...", help="group=option, preset=name or field=value.")
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option("--preset", help="The baseline, but: see `wavedeck recipes NAME`.")
-    ] = None,
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    preset: PresetOption = None,
     name: NameOption = None,
     host: HostOption = None,
     gpus: GpusOption = None,
     failover: FailoverOption = None,
     budget: BudgetOption = None,
     backup: BackupOption = None,
+    restarts: RestartsOption = None,
     tag: TagOption = None,
+    multirun: MultirunOption = False,
+    yes: YesOption = False,
     detach: DetachOption = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a recipe: `wavedeck run sousa data=tiny training.lr=1e-3`."""
-    from ...engine.planning import check_recipe, parse_gpus, plan_recipe
+    from ...engine.batches import check_batch, is_batch
+    from ...engine.planning import check_recipe, parse_gpus
     from ...engine.recipe import load_recipe
     from ...remote.backup.policies import asked_policy
 
-    base, _, stage = recipe.partition(".")
-    home = Home.default()
-    wish = check_recipe(
-        load_recipe(base),
-        overrides or [],
-        stage=stage or None,
-        preset=preset,
-        name=name,
-        tags=tag or [],
-        host=host or LOCAL,
-        gpus=parse_gpus(gpus),
-    )
-    policy = asked_policy(home, wish.host, failover, budget, backup or ())
+    base, _, word = recipe.partition(".")
+    home, known, stage, chosen = Home.default(), load_recipe(base), word or None, parse_gpus(gpus)
+    wanted, tags, where = overrides or [], tag or [], host or LOCAL
+    if multirun or is_batch(known, wanted, preset):
+        batch = check_batch(known, wanted, stage=stage, preset=preset, name=name, tags=tags, gpus=chosen)
+        policy = asked_policy(home, LOCAL, failover, budget, backup or ())
+        how = {"dry_run": dry_run, "yes": yes, "as_json": as_json}
+        run_batch(home, batch, where, policy, restarts=restarts, detach=detach, **how)
+        return
+    wish = check_recipe(known, wanted, stage=stage, preset=preset, name=name, tags=tags, host=where, gpus=chosen)
+    policy = asked_policy(home, where, failover, budget, backup or ())
+    _run_one(home, wish, policy, restarts, detach=detach, dry_run=dry_run, as_json=as_json)
+
+
+def _run_one(
+    home: Home,
+    wish: Wish,
+    policy: BackupPolicy,
+    restarts: int | None,
+    *,
+    detach: bool | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Start one training that passed its checks, or say what it would be."""
+    from ...engine.planning import plan_recipe, with_restarts
+
     with at(home, wish.host) as place:
-        taken = catalog().ids()
+        taken = _taken(home)
         plan = plan_recipe(home, wish, taken=taken) if place.is_local else place.prepare(wish, taken, dry_run)
-        _start(home, place, plan, policy, detach=detach, dry_run=dry_run, as_json=as_json)
+        if dry_run:
+            from ...engine.estimate import estimate, machine_of
+
+            guess = estimate(home, wish, machine_of(wish, plan.manifest.price_per_hour))
+            _print_plan(with_restarts(plan, restarts), as_json, guess)
+            return
+        _start(home, place, with_restarts(plan, restarts), policy, detach=detach, dry_run=False, as_json=as_json)
+
+
+def _taken(home: Home) -> list[str]:
+    """Ids whose two words a new run does not get: of runs, and of batches, which every verb takes too."""
+    from ...engine.batch_view import batch_ids
+
+    return [*catalog().ids(), *batch_ids(home)]
 
 
 def execute(
@@ -135,20 +187,22 @@ def execute(
     failover: FailoverOption = None,
     budget: BudgetOption = None,
     backup: BackupOption = None,
+    restarts: RestartsOption = None,
     tag: TagOption = None,
     detach: DetachOption = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Supervise any program: its console is kept, and its metrics are drawn from what it prints."""
-    from ...engine.planning import load_patterns, parse_gpus, plan_command
+    from ...engine.patterns import load_patterns
+    from ...engine.planning import parse_gpus, plan_command, with_restarts
     from ...remote.backup.policies import asked_policy
 
     home = Home.default()
     known, chosen = load_patterns(home, patterns), parse_gpus(gpus)
     policy = asked_policy(home, host or LOCAL, failover, budget, backup or ())
     with at(home, host or LOCAL) as place:
-        taken = catalog().ids()
+        taken = _taken(home)
         if place.is_local:
             plan = plan_command(command, name=name, cwd=cwd, patterns=known, tags=tag or [], taken=taken, gpus=chosen)
         else:
@@ -156,7 +210,7 @@ def execute(
 
             wished = Command(tuple(command), name, cwd, tuple(known), tuple(tag or ()), chosen, push, push_large, env)
             plan = place.prepare(wished, taken, dry_run)
-        _start(home, place, plan, policy, detach=detach, dry_run=dry_run, as_json=as_json)
+        _start(home, place, with_restarts(plan, restarts), policy, detach=detach, dry_run=dry_run, as_json=as_json)
 
 
 def _start(
@@ -186,15 +240,19 @@ def _start(
     watch_run(place, plan.run_id, as_json)
 
 
-def _print_plan(plan: Plan, as_json: bool) -> None:
+def _print_plan(plan: Plan, as_json: bool, guess: Estimate | None = None) -> None:
+    """What would be started; of a recipe also what it would take, where anything comparable was measured."""
     if as_json:
         import msgspec
 
-        print_json({"manifest": msgspec.to_builtins(plan.manifest), "equivalent": list(plan.equivalent)})
+        printed = {"manifest": msgspec.to_builtins(plan.manifest), "equivalent": list(plan.equivalent)}
+        print_json(printed if guess is None else {**printed, "estimate": guess.to_json()})
         return
     from .tables import print_plan
 
     print_plan(plan)
+    for line in guess.lines if guess is not None else ():
+        print(line)
 
 
 def watch_run(place: Place, run_id: str, as_json: bool) -> None:

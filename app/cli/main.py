@@ -18,14 +18,17 @@ from . import (
     babysitting,
     backing,
     checkpoints,
+    comparing,
     control,
     hosts,
     launching,
     listening,
     machines,
+    queueing,
     reading,
     safety,
     sessions,
+    submitting,
 )
 from .opening import open_deck
 
@@ -41,7 +44,9 @@ for module in (
     launching,
     reading,
     listening,
+    comparing,
     control,
+    queueing,
     backing,
     checkpoints,
     safety,
@@ -49,6 +54,7 @@ for module in (
     hosts,
     machines,
     sessions,
+    submitting,
 ):
     module.register(app)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +22,10 @@ from .common import (
     print_json,
     say,
 )
+from .queueing import batch_named, keep_queue_going, show_batch, wait_batch
+
+if TYPE_CHECKING:
+    from ...engine.run_view import RunView
 
 SHOWN_BY_DEFAULT = 20
 POLL_S = 0.25
@@ -39,42 +44,89 @@ def register(app: typer.Typer) -> None:
 def ps(
     everything: Annotated[bool, typer.Option("--all", "-a", help="All runs, not only the newest 20.")] = False,
     active: Annotated[bool, typer.Option("--active", help="Only runs that are alive.")] = False,
+    batch: Annotated[
+        str | None, typer.Option("--batch", metavar="BATCH", help="Only the runs of a batch; `last` is the newest.")
+    ] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option("--tag", metavar="WORD", help="Only runs launched with this tag; may be repeated."),
+    ] = None,
     offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List runs: state, progress, best, age. JSON always lists all of them."""
+    """List runs: state, progress, best, age; the runs of a batch below its heading. JSON is a flat list of all."""
     views = catalog().views()
+    wanted = members_of(views, batch) if batch is not None else None
     unknown = {view.host for view in views if view.is_copy and view.state == "unreachable"}
     if unknown and not offline:
         from .places import near
 
         with near(Home.default(), unknown) as place:
             views = catalog(place.far).views()
+    keep_queue_going(views)
+    here, everything = len(views), everything or batch is not None or bool(tag)
+    if wanted is not None:
+        views = [view for view in views if view.id in wanted]
+    listed = views
+    if tag:
+        views = [view for view in views if view.manifest is not None and set(tag) <= set(view.manifest.tags)]
     if active:
         views = [view for view in views if view.state.active]
     if as_json:
         print_json([view.to_json() for view in views])
         return
     if not views:
-        say("no runs yet: start one with `wavedeck run sousa preset=debug` or `wavedeck demo`.")
+        say(_nothing(here, listed, tag or [], active))
         return
     from .run_list import print_runs
 
     shown = views if everything else views[-SHOWN_BY_DEFAULT:]
-    print_runs(shown)
+    print_runs(shown, listed)
     if len(shown) < len(views):
         say(f"{len(views) - len(shown)} older runs are not shown: `wavedeck ps --all`.")
 
 
+def members_of(views: Sequence[RunView], batch: str) -> set[str]:
+    """Ids of the runs of the batch that `--batch` means: the same words as `compare --batch` takes.
+
+    Raises
+    ------
+    UsageError: there is none of that name.
+    """
+    from ...engine.batch_view import batches
+    from ..comparing import named_batch
+
+    return {view.id for view in named_batch(batch, batches(views)).members}
+
+
+def _nothing(here: int, listed: Sequence[RunView], tags: Sequence[str], active: bool) -> str:
+    """Why the list is empty: there are no runs at all, or none that was asked for."""
+    if not here:
+        return "no runs yet: start one with `wavedeck run sousa preset=debug` or `wavedeck demo`."
+    words = [f"tagged {' and '.join(tags)}"] if tags else []
+    words += ["active"] if active else []
+    which = "the only run is not" if len(listed) == 1 else f"none of {len(listed):,} runs is"
+    return f"{which} {' and '.join(words)}: `wavedeck ps --all` lists what there is."
+
+
 def show(run: RunArgument, offline: OfflineOption = False, as_json: JsonOption = False) -> None:
     """Everything about one run: state, progress, metrics, checkpoints, how it ended."""
+    batch = batch_named(run)
+    if batch is not None:
+        show_batch(batch, as_json)
+        return
+    from .evaluations import evaluation_json, print_evaluation
+
     view = look(run, offline)
+    keep_queue_going([view])
     if as_json:
-        print_json(view.to_json())
+        config = view.manifest.config if view.manifest is not None else {}
+        print_json({**view.to_json(), "config": config, "evaluation": evaluation_json(view)})
         return
     from .tables import print_run
 
     print_run(view)
+    print_evaluation(view)
 
 
 def metrics(
@@ -153,8 +205,13 @@ def wait(
     """Wait until a run has ended. Exit code 0 when it finished, 4 when it ended in any other way, 1 on timeout."""
     from ...engine.state import RunState, describe_end
 
+    batch = batch_named(run)
+    if batch is not None:
+        wait_batch(batch, timeout, as_json)
+        return
     deadline = None if timeout is None else time.monotonic() + timeout
     with following(run, long=True) as (runs, directory, tell):
+        keep_queue_going([runs.view(directory)])
         while True:
             view = runs.view(directory)
             if view.state is RunState.UNREADABLE:

@@ -23,6 +23,7 @@ def face_json(recipe: Recipe) -> dict[str, Any]:
         "columns": list(recipe.columns),
         "presets": {name: list(overrides) for name, overrides in recipe.presets.items()},
         "default_preset": recipe.default_preset,
+        "experiments": {name: list(overrides) for name, overrides in recipe.experiments.items()},
         "groups": {group: list(options) for group, options in recipe.groups.items()},
         "fields": [_field_json(info) for info in describe(recipe.config)],
     }
@@ -65,6 +66,8 @@ def print_face(recipe: Recipe) -> None:
         console.print(Text(f"preset={name}", style="bold") + Text(f"  {' '.join(overrides)}", style="dim"))
     for group, options in recipe.groups.items():
         console.print(Text(f"{group}=", style="bold") + Text(" | ".join(options)))
+    for name, overrides in recipe.experiments.items():
+        console.print(Text(f"experiment={name}", style="bold") + Text(f"  {' '.join(overrides)}", style="dim"))
     console.print()
     console.print(_fields(describe(recipe.config)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -17,6 +17,7 @@ from .common import out
 from .run_list import best_words, progress_words
 
 if TYPE_CHECKING:
+    from ...engine.manifest import Manifest
     from ...engine.run_view import RunView
     from ...engine.series_view import SeriesView
 
@@ -71,12 +72,11 @@ def _facts(view: RunView) -> Iterable[tuple[str, Text | str]]:
         yield "what", Text(fmt.plain(" ".join([view.what, *manifest.overrides]) + preset))
         yield "command", Text(fmt.plain(" ".join(manifest.command), 300))
         yield "host", Text(manifest.host)
+        if manifest.tags:
+            yield "tags", Text(fmt.plain(" ".join(manifest.tags), 300))
         if manifest.git:
             yield "git", f"{manifest.git.commit[:12]}{' + changes' if manifest.git.dirty else ''}"
-    times = [("started", fmt.clock(view.started)), ("ended", fmt.clock(view.ended))]
-    yield "time", "  ".join(f"{word} {when}" for word, when in times if when != fmt.MISSING) or fmt.MISSING
-    if view.started:
-        yield "took", fmt.duration((view.ended or time.time()) - view.started)
+    yield from _times(view)
     yield (
         "progress",
         f"{progress_words(view)}  {fmt.rate(view.rate, view.unit)}  ETA {fmt.duration(view.eta_s)}",
@@ -84,11 +84,32 @@ def _facts(view: RunView) -> Iterable[tuple[str, Text | str]]:
     yield "best", best_words(view)
     if view.cost is not None:
         yield "cost", fmt.money(view.cost)
+    for name, fact in view.facts.items():
+        yield fmt.plain(name, 24), Text(fmt.plain(fact, 300))
+    for name, value in view.numbers.items():
+        yield fmt.plain(name, 24), fmt.amount(value)
     for notice in view.notices:
         yield fmt.plain(notice.level, 12), Text(fmt.plain(notice.text), style="yellow")
     if view.problem:
         yield "problem", Text(view.problem, style="red")
     yield "directory", Text(str(view.dir))
+
+
+def _times(view: RunView) -> Iterable[tuple[str, str]]:
+    """From the start of the first attempt to the end of the last that trained, and how long they all ran."""
+    several = view.attempt is not None and view.attempt > 1
+    if several:
+        yield "attempt", str(view.attempt)
+    times = [("started", fmt.clock(view.first_started or view.started)), ("ended", fmt.clock(view.ended))]
+    if several and not view.evaluated:
+        times.insert(1, ("this attempt", fmt.clock(view.started)))
+    yield "time", "  ".join(f"{word} {when}" for word, when in times if when != fmt.MISSING) or fmt.MISSING
+    if view.evaluated_at is not None:
+        yield "evaluated", f"again at {fmt.clock(view.evaluated_at)}"
+    if several and view.ran_s is not None:
+        yield "ran for", f"{fmt.duration(view.ran_s)} in all attempts"
+    elif view.started:
+        yield "took", fmt.duration((view.ended or time.time()) - view.started)
 
 
 def _metrics_table(view: RunView) -> Table:
@@ -200,14 +221,38 @@ def print_plan(plan: Any) -> None:
     facts.add_row("directory", Text(manifest.cwd or ""))
     if manifest.signature:
         facts.add_row("signature", manifest.signature)
-    for name, value in _flat(manifest.config):
-        facts.add_row(Text(name), Text(str(value)))
     console.print(facts)
+    if manifest.config:
+        console.print()
+        console.print(_settings_table(manifest))
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def _settings_table(manifest: Manifest) -> Table:
+    """The config in the words that `run` takes; what is not at its default stands first, beside that default."""
+    from ...engine.config import describe, write_override
+    from ...engine.recipe import load_recipe
+
+    infos = {info.name: info for info in describe(load_recipe(manifest.recipe).config)} if manifest.recipe else {}
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("FIELD")
+    for title in ("VALUE", "DEFAULT"):
+        table.add_column(title, overflow="fold")
+    same: list[tuple[Text, Text]] = []
+    for name, value in _flat(manifest.config, infos):
+        text, info = write_override("", value)[1:], infos.get(name)
+        default = fmt.MISSING if info is None or info.required else write_override("", info.default)[1:]
+        if text == default:
+            same.append((Text(name, style="dim"), Text(text)))
+        else:
+            table.add_row(Text(f"{name} ◂"), Text(text, style="bold"), Text(default, style="dim"))
+    for cells in same:
+        table.add_row(*cells)
+    return table
+
+
+def _flat(config: Mapping[str, Any], leaves: Container[str], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for name, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+        if isinstance(value, Mapping) and f"{prefix}{name}" not in leaves:
+            yield from _flat(value, leaves, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

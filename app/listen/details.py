@@ -17,6 +17,9 @@ from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Static
 
 from ...engine import format as fmt
+from ...engine.errors import WavedeckError
+from ...engine.evaluation import read_evaluation
+from ...engine.rundir import RunDir
 from ...engine.samples import SampleColumns, SampleItem, SampleSet
 from ...engine.samples.notes import BlindNote, Note
 from ...widgets.class_bars import ClassBars, ClassScores
@@ -207,14 +210,19 @@ def pair_of(text: Mapping[str, str], other: tuple[str, SampleItem] | None = None
     return TextPair(text[meant], text[said], (meant, said), beside)
 
 
-def confusion_of(columns: SampleColumns) -> Confusion | None:
-    """Counts over the newest evaluation of each item; None where the set has no labels and predictions."""
+def confusion_of(columns: SampleColumns, first: Sequence[str] = ()) -> Confusion | None:
+    """Counts over the newest evaluation of each item; None where the set has no labels and predictions.
+
+    The classes of `first` come first, in that order, the others by name.
+    """
+    ranks = {name: rank for rank, name in enumerate(first)}
     kept = columns.newest() & (columns.label_codes >= 0) & (columns.predicted_codes >= 0)
     if not kept.any():
         return None
     rows, guesses = columns.label_codes[kept], columns.predicted_codes[kept]
     used = np.unique(np.concatenate((rows, guesses)))
-    order = sorted(used.tolist(), key=lambda code: columns.classes[code].casefold())[:MOST_CLASSES]
+    names = {code: columns.classes[code] for code in used.tolist()}
+    order = sorted(names, key=lambda code: (ranks.get(names[code], len(ranks)), names[code].casefold()))[:MOST_CLASSES]
     place = np.full(len(columns.classes), -1, np.int64)
     place[order] = np.arange(len(order))
     labels, predicted = place[rows], place[guesses]
@@ -222,6 +230,15 @@ def confusion_of(columns: SampleColumns) -> Confusion | None:
     cells = labels[both] * len(order) + predicted[both]
     counts = np.bincount(cells, minlength=len(order) ** 2).reshape(len(order), len(order))
     return Confusion(tuple(columns.classes[code] for code in order), counts.astype(np.int64), labels, predicted)
+
+
+def class_order(run: RunDir) -> tuple[str, ...]:
+    """Classes by family, as the run's evaluation has them; none where it says nothing."""
+    try:
+        evaluation = read_evaluation(run.path)
+    except WavedeckError:
+        return ()
+    return evaluation.class_order if evaluation is not None else ()
 
 
 def has_classes(columns: SampleColumns) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from textual.widgets import Static
@@ -34,6 +35,8 @@ class ListPart(SoundActions):
     _item_wanted: str | None
     _has_recipe: bool = False
     _was_empty: bool = False
+    class_order: Sequence[str] = ()
+    """Classes in the order of the run's evaluation, by family; those that it does not know follow by name."""
 
     if TYPE_CHECKING:
 
@@ -64,7 +67,9 @@ class ListPart(SoundActions):
         shown = sample_list(listing, self._text_of, self.wanted.group)
         self.query_one(SampleTable).show_samples(shown, self._empty_words())
         self._show_list_line()
-        self.query_one(Details).show_confusion(confusion_of(columns) if has_classes(columns) else None)
+        self.query_one(Details).show_confusion(
+            confusion_of(columns, self.class_order) if has_classes(columns) else None
+        )
         self._show_item_line()
         if self.empty != self._was_empty:
             self._was_empty = self.empty

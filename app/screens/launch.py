@@ -7,7 +7,7 @@ import shlex
 from typing import ClassVar, cast
 
 from rich.text import Text
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -18,6 +18,7 @@ from ...engine import format as fmt
 from ...engine.backup.policy import BackupPolicy
 from ...engine.config import check_field, compose, describe
 from ...engine.errors import UsageError, WavedeckError
+from ...engine.estimate import Machine, estimate_from, machine_of
 from ...engine.hosts import LOCAL, HostView
 from ...engine.planning import Wish, check_recipe, parse_gpus, plan_recipe
 from ...engine.recipe import Recipe, load_recipe, recipe_names
@@ -34,6 +35,8 @@ from .backup_fields import BackupFields
 START = "Launch  ctrl+l"
 WHOLE = "whole pipeline"
 NONE = "–"
+SETTLE_S = 0.15
+"""A form that is being typed into is not costed at every key."""
 
 
 class LaunchScreen(Screen[None]):
@@ -68,14 +71,14 @@ class LaunchScreen(Screen[None]):
                 yield Select([(WHOLE, WHOLE)], allow_blank=False, id="stage", compact=True)
                 yield Label("preset")
                 yield Select([(NONE, NONE)], allow_blank=False, id="preset", compact=True)
-                yield Vertical(id="groups")
-                yield Label("name of the run")
-                yield Input(placeholder="as the recipe", id="name", compact=True)
                 yield Label("host")
                 yield Select(host_options(deck_of(self).hosts), allow_blank=False, id="host", compact=True)
                 yield Label("GPUs")
                 yield Input(placeholder="all, or 0,1 or none", id="gpus", compact=True, max_length=200)
                 yield Static("", id="gpu-note", markup=False)
+                yield Vertical(id="groups")
+                yield Label("name of the run")
+                yield Input(placeholder="as the recipe", id="name", compact=True)
                 yield BackupFields(deck_of(self).hosts, id="backup")
             with Vertical(id="fields"):
                 yield Input(placeholder="find: words of a field's name or help", id="find", compact=True)
@@ -215,8 +218,19 @@ class LaunchScreen(Screen[None]):
             return
         line = Text("$ ", style="dim")
         line.append(shlex.join([*self._wish.equivalent, *words]), style="bold")
-        self.query_one("#command", Static).update(line)
+        self.query_one("#command", Static).update(Text.assemble(line, ("\nestimating …", "dim")))
         self.query_one("#start", Button).disabled = False
+        view = self._host_view()
+        machine = machine_of(self._wish, view.price_per_hour if view is not None else None)
+        self._say_cost(self._wish, machine, line)
+
+    @work(exclusive=True, group="estimate", name="estimating time and cost", exit_on_error=False)
+    async def _say_cost(self, wish: Wish, machine: Machine, line: Text) -> None:
+        """Time and cost below the command, once they are known: files of many runs may be read for them."""
+        await asyncio.sleep(SETTLE_S)
+        guess = await asyncio.to_thread(estimate_from, deck_of(self).views, wish, machine)
+        if wish is self._wish and not self._busy:
+            self.query_one("#command", Static).update(Text.assemble(line, (f"\n{guess.line}", "dim")))
 
     def _say_error(self, sentence: str) -> None:
         text = Text(f"✗ {sentence}", style=self.app.theme_variables["error"])

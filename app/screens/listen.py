@@ -32,7 +32,7 @@ from ...widgets.whole_footer import WholeFooter
 from ..deck import deck_of
 from ..listen.actions import ListenActions
 from ..listen.blind_panel import BlindPanel
-from ..listen.details import Details, has_classes
+from ..listen.details import Details, class_order, has_classes
 from ..listen.item_line import item_line
 from ..listen.keys import LISTEN_BINDINGS
 from ..listen.listing import Listing, Wanted
@@ -84,8 +84,11 @@ class ListenScreen(ListenActions, WatchingScreen, Screen[None]):
     ListenScreen #line.wrong { border: round $error; border-subtitle-color: $text-error; }
     """
 
-    def __init__(self, run_id: str, set_name: str | None = None, item: str | None = None) -> None:
+    def __init__(
+        self, run_id: str, set_name: str | None = None, item: str | None = None, wanted: Wanted | None = None
+    ) -> None:
         super().__init__()
+        self._wanted_first = wanted or Wanted()
         self.run_id, self._set_wanted, self._item_wanted = run_id, set_name, item
         self.run_dir: RunDir | None = None
         self.wanted = Wanted()
@@ -141,7 +144,9 @@ class ListenScreen(ListenActions, WatchingScreen, Screen[None]):
         except WavedeckError:
             pass  # an unreadable manifest costs the order of the list only
         self.sets = sample_sets(self.run_dir.path)
+        self.class_order = class_order(self.run_dir)
         self.open_set(self._first_set())
+        self.wanted = self._wanted_first
         self._timer = self.set_interval(1 / TICKS_PER_S, self._tick)
         self.query_one(SampleTable).focus()
 

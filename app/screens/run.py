@@ -1,4 +1,4 @@
-"""One run: charts, loss table, console, machine, checkpoints, config."""
+"""One run: charts, loss table, console, machine, checkpoints, config, evaluation."""
 
 from __future__ import annotations
 
@@ -27,12 +27,15 @@ from ...widgets.checkpoint_table import CheckpointTable
 from ...widgets.config_page import ConfigPage
 from ...widgets.console_lines import ConsoleLines
 from ...widgets.console_view import ConsoleView
+from ...widgets.evaluation_page import ClassTable, EvaluationPage
 from ...widgets.line_chart import LineChart
 from ...widgets.loss_view import LossView
 from ...widgets.machine_charts import MachineCharts
+from ...widgets.run_end import RunEnd
 from ...widgets.run_header import RunHeader
 from ...widgets.title_bar import TitleBar
 from ..deck import deck_of
+from ..evaluations import EvaluationSeen, EvaluationWatcher, listen_to
 from ..messages import CheckpointsSeen, ConsoleSeen, MachineHistorySeen, RunPicture, RunSeen
 from ..watchers import CheckpointsWatcher, ConsoleWatcher, MachineWatcher, RunWatcher
 from .instrument_tabs import InstrumentTabs
@@ -47,6 +50,7 @@ INSTRUMENTS: dict[str, type[Widget]] = {
     "machine": LineChart,
     "checkpoints": CheckpointTable,
     "config": ConfigPage,
+    "evaluation": ClassTable,
 }
 """The tabs in order, and what has the keys in each."""
 
@@ -92,6 +96,7 @@ class RunScreen(RunKeys, WatchingScreen, InstrumentTabs):
         yield RunHeader()
         with TabbedContent(initial="charts"):
             with TabPane("1 Charts", id="charts"):
+                yield RunEnd()
                 yield ChartGrid(id="metric-charts")
             with TabPane("2 Losses", id="losses"):
                 yield LossView()
@@ -105,6 +110,8 @@ class RunScreen(RunKeys, WatchingScreen, InstrumentTabs):
                 yield BackupLine()
             with TabPane("6 Config", id="config"):
                 yield ConfigPage()
+            with TabPane("7 Evaluation", id="evaluation"):
+                yield EvaluationPage()
         yield Footer()
 
     # --- what comes in
@@ -133,13 +140,17 @@ class RunScreen(RunKeys, WatchingScreen, InstrumentTabs):
                 self.action_back()
             return
         changed = self._view is None or keys_of(self._view) != keys_of(view)
+        relined = (self._view.lines if self._view is not None else {}) != view.lines
         self._view = view
+        if relined:
+            self._show_charts()
         header = self.query_one(RunHeader)
         header.know(deck_of(self).hosts)
         header.view = view
+        self._show_end()
         self.query_one(TitleBar).note = self.run_id
         self._show_checkpoints()
-        self.query_one(ConfigPage).show(view.manifest)
+        self.query_one(ConfigPage).show(view.manifest, view.facts, view.numbers)
         self.query_one(ConsoleView).show_state(str(view.state), view.state.active)
         self._show_losses()
         self._watch()
@@ -150,6 +161,7 @@ class RunScreen(RunKeys, WatchingScreen, InstrumentTabs):
     def _metrics_arrived(self, message: RunSeen) -> None:
         began = time.thread_time()
         self._picture = message.picture
+        self._show_end()
         self._show_charts()
         self._show_losses()
         self.call_after_refresh(self._picture_drawn, began)
@@ -177,6 +189,14 @@ class RunScreen(RunKeys, WatchingScreen, InstrumentTabs):
     def _checkpoint_wanted(self, message: CheckpointTable.Wanted) -> None:
         if self._view is not None:
             deck_of(self).copies.do(message.verb, self._view, message.row)
+
+    @on(EvaluationSeen)
+    def _evaluation_arrived(self, message: EvaluationSeen) -> None:
+        self.query_one(EvaluationPage).show(message.picture)
+
+    @on(EvaluationPage.Wanted)
+    def _clips_wanted(self, message: EvaluationPage.Wanted) -> None:
+        listen_to(self, self.run_id, message)
 
     @on(ConsoleSeen)
     def _console_arrived(self, message: ConsoleSeen) -> None:
@@ -234,11 +254,20 @@ class RunScreen(RunKeys, WatchingScreen, InstrumentTabs):
     def _step_clock(self) -> StepClock | None:
         return StepClock.of(self._picture.series) if self._picture is not None else None
 
+    def _show_end(self) -> None:
+        """Why the run failed, where there is no curve to show."""
+        view, picture = self._view, self._picture
+        charts = bool(picture.series) if picture is not None else view is not None and bool(view.last)
+        self.query_one(RunEnd).show(view, charts=charts)
+
     def _show_charts(self) -> None:
         if self._picture is not None:
             stale = self._view is not None and self._view.state is RunState.UNREACHABLE
             self.query_one("#metric-charts", ChartGrid).show(
-                self._picture.series, loading=self._picture.loading.fraction, stale=stale
+                self._picture.series,
+                loading=self._picture.loading.fraction,
+                stale=stale,
+                lines=self._view.lines if self._view is not None else None,
             )
 
     def _show_losses(self) -> None:
@@ -259,6 +288,9 @@ class RunScreen(RunKeys, WatchingScreen, InstrumentTabs):
         self.keep_watching("metrics", True, lambda: RunWatcher(run, self))
         self.keep_watching("console", active == "console", lambda: ConsoleWatcher(run, self))
         self.keep_watching("machine", active == "machine", lambda: MachineWatcher(run, self))
+        self.keep_watching(
+            "evaluation", active == "evaluation", lambda: EvaluationWatcher(lambda: self._view, run, self)
+        )
         self.keep_watching(
             "checkpoints", active == "checkpoints", lambda: CheckpointsWatcher(lambda: self._view, run, self)
         )

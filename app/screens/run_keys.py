@@ -46,7 +46,7 @@ class RunKeys:
         active = view.state.active
         readable = view.state is not RunState.UNREADABLE
         allowed = {
-            "stop_run": active,
+            "stop_run": active or (view.state is RunState.QUEUED and not view.is_copy),
             "attach_run": active,
             "resume_run": not active
             and readable

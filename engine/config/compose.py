@@ -1,7 +1,8 @@
 """Defaults, preset, group choices and overrides, laid over each other and checked as one.
 
-Whatever the order on the command line: dataclass defaults < preset < group choices < `dotted.name=value`. A group
-chosen on the command line replaces the preset's choice of that group altogether, as it does in Hydra.
+Whatever the order on the command line: dataclass defaults < preset < group choices < `dotted.name=value`. Of two
+groups that set the same field the one that the recipe lists later wins, as in Hydra's list of defaults; a group chosen
+on the command line replaces the preset's choice of that group altogether.
 """
 
 from __future__ import annotations
@@ -88,12 +89,9 @@ def compose(recipe: Recipe, overrides: Sequence[str], preset: str | None = None)
     if name is not None:
         origin = f"in preset {name!r}, "
         choices, fields = _split(recipe, _preset_overrides(recipe, name), origin)
-        for group, option in choices.items():
-            if group not in own_choices:
-                layers.update(_option_entries(recipe, group, option))
+        layers.update(_chosen(recipe, {group: choices[group] for group in choices if group not in own_choices}))
         layers.update(fields)
-    for group, option in own_choices.items():
-        layers.update(_option_entries(recipe, group, option))
+    layers.update(_chosen(recipe, own_choices))
     layers.update(own_fields)
 
     values = _checked(recipe, layers)
@@ -166,6 +164,16 @@ def _option(recipe: Recipe, override: Override, origin: str) -> str:
         hint = suggestion(option, options)
         raise UsageError(f"{origin}{override.shown}: expected one of {', '.join(options)}.{hint}")
     return option
+
+
+def _chosen(recipe: Recipe, choices: Mapping[str, str]) -> dict[str, _Entry]:
+    """The fields of the chosen options, in the order in which the recipe lists its groups: a strategy's learning rate
+    wins over its model's however the two were typed."""
+    entries: dict[str, _Entry] = {}
+    for group in recipe.groups:
+        if group in choices:
+            entries |= _option_entries(recipe, group, choices[group])
+    return entries
 
 
 def _option_entries(recipe: Recipe, group: str, option: str) -> dict[str, _Entry]:

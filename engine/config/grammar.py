@@ -1,19 +1,26 @@
 """Hydra's override grammar: what is typed becomes a value, and a value becomes what could have been typed.
 
-One value per field: sweeps (`a=1,2`), additions (`+a=1`) and deletions (`~a`) are understood well enough to be refused
-in words. `hydra` is imported on first use only; it costs 0.2 to 0.5 s.
+One value per field: additions (`+a=1`) and deletions (`~a`) are understood well enough to be refused in words, and so
+are several values (`a=1,2`) where one is due; `sweep.py` takes those apart. `hydra` is imported on first use only; it
+costs 0.2 to 0.5 s.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import UsageError
 
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override as HydraOverride
+
+MOST_VALUES = 1000
+"""Of one sweep."""
 _PLAIN_WORD = re.compile(r"[A-Za-z_/][A-Za-z0-9_./@-]*")
 _RESERVED = frozenset({"true", "false", "null", "nan", "inf", "yes", "no", "on", "off"})
 _REFERENCE = re.compile(r"\$\{[\w.\[\]]+\}")
@@ -46,6 +53,53 @@ def parse_override(typed: str) -> Override:
     ------
     UsageError: not one value for one key; the sentence says what to write instead.
     """
+    typed, key, text = _parts(typed)
+    return Override(key, _parse(typed, key, text), text)
+
+
+def parse_values(typed: str, options: Sequence[str] = ()) -> list[Override] | None:
+    """The overrides that a `key=a,b`, `key=range(1,4)`, `key=choice(a,b)` or `key=glob(a*)` stands for, in order.
+
+    None when it names one value only.
+
+    Parameters
+    ----------
+    options: what `glob` chooses among.
+
+    Raises
+    ------
+    UsageError: it names no value at all, more than can be run, or a range without steps.
+    """
+    typed, key, _ = _parts(typed)
+    parsed = _read(typed, key)
+    if not parsed.is_sweep_override():
+        return None
+    found = list(itertools.islice(_elements(parsed, key, typed, options), MOST_VALUES + 1))
+    if not found:
+        raise UsageError(f"'{shorten(typed)}' names no value at all.")
+    if len(found) > MOST_VALUES:
+        raise UsageError(f"'{shorten(typed)}' names more than {MOST_VALUES:,} values: name fewer.")
+    values = [type(parsed)._convert_value(value) for value in found]
+    return [Override(key, value, write_override(key, value).partition("=")[2]) for value in values]
+
+
+def _elements(parsed: Any, key: str, typed: str, options: Sequence[str]) -> Iterator[Any]:
+    from hydra.core.override_parser.types import Glob
+
+    value = parsed.value()
+    if isinstance(value, Glob):
+        if not options:
+            raise UsageError(f"'{shorten(typed)}': glob() chooses among a group's options, and {key} is no group.")
+        return iter(value.filter(list(options)))
+    if not parsed.is_discrete_sweep():
+        raise UsageError(
+            f"'{shorten(typed)}' has no steps: write {key}=range(from,to,step), or the values with commas between."
+        )
+    return iter(parsed.sweep_iterator())
+
+
+def _parts(typed: str) -> tuple[str, str, str]:
+    """What was typed, its key and its value's text."""
     typed = typed.strip()
     _refuse_signs(typed)
     key, equals, text = typed.partition("=")
@@ -54,7 +108,7 @@ def parse_override(typed: str) -> Override:
         raise UsageError(f"'{shown}' has no '=value': write {shown}=value.")
     if not key.strip() or "@" in key:
         raise UsageError(f"'{shown}' does not name a field: write name=value.")
-    return Override(key.strip(), _parse(typed, key.strip(), text.strip()), text.strip())
+    return typed, key.strip(), text.strip()
 
 
 def parse_value(text: str) -> Any:
@@ -77,20 +131,23 @@ def _refuse_signs(typed: str) -> None:
 
 
 def _parse(typed: str, key: str, text: str) -> Any:
-    from hydra.core.override_parser.types import Override as HydraOverride
+    parsed = _read(typed, key)
+    if parsed.is_sweep_override():
+        raise UsageError(
+            f"'{shorten(typed)}' names several values, but {key} takes one: add -m to `wavedeck run` for one training "
+            "with each, or write a list as [a,b] and a text with a comma in quotes."
+        )
+    return parsed.value()
+
+
+def _read(typed: str, key: str) -> HydraOverride:
     from hydra.errors import HydraException
 
     try:
-        parsed: HydraOverride = _parser().parse_overrides([typed])[0]
+        return cast("HydraOverride", _parser().parse_overrides([typed])[0])
     except (HydraException, ValueError, RecursionError):  # ValueError: a number of more digits than Python converts
         wrong = shorten(typed)
         raise UsageError(f"'{wrong}' cannot be read: put its value in quotes, like \"{key}='…'\".") from None
-    if parsed.is_sweep_override():
-        raise UsageError(
-            f"'{shorten(typed)}' names several values, but {key} takes one: write a list as [a,b] and a text "
-            "with a comma in quotes (several values are for `wavedeck sweep`)."
-        )
-    return parsed.value()
 
 
 @functools.cache

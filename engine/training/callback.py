@@ -14,9 +14,12 @@ import lightning as L
 import torch
 
 from .. import format as fmt
+from .memory import peak_memory_gib
 from .session import Session, TrainingDiverged, TrainingEnded, scalars, validate_now
 from .snapshot import CheckpointWriter, non_finite_tensor, restore_generators, restore_snapshot, take_snapshot
 
+_MOST_OVERFLOWS = 20
+"""Steps in a row that a 16-bit scaler may leave out: from 65,536 down to 1 takes it sixteen."""
 _HEARTBEAT_S = 5.0
 """How often a long validation says that it is alive."""
 
@@ -58,7 +61,11 @@ class JournalCallback(StepCallback):
         self._loss: torch.Tensor | None = None
         self._lr = math.nan
         self._grad_norm = math.nan
+        self._bad_gradient = False
+        self._overflows = 0
         self._mark = 0.0
+        self._trained_s = 0.0
+        self._timed_steps = 0
         self._beat = 0.0
         self._header_due = True
 
@@ -81,23 +88,26 @@ class JournalCallback(StepCallback):
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
         self._lr = float(optimizer.param_groups[0]["lr"])
-        if self._row_due(trainer.global_step + 1):
-            gradients = [weight.grad for weight in pl_module.parameters() if weight.grad is not None]
-            self._grad_norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else math.nan
+        gradients = [weight.grad for weight in pl_module.parameters() if weight.grad is not None]
+        self._grad_norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else math.nan
+        # 16-bit training meets infinities by design: its scaler leaves the step out and scales less, a few times
+        self._overflows = self._overflows + 1 if gradients and not math.isfinite(self._grad_norm) else 0
+        self._bad_gradient = self._overflows > (_MOST_OVERFLOWS if _scales(trainer) else 0)
 
     def on_step(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         session, step = self.session, trainer.global_step
         loss, self._loss = (math.nan if self._loss is None else float(self._loss)), None
         now = time.monotonic()
         session.counters.elapsed_s += now - self._mark
+        self._count_time(now - self._mark)
         self._mark = now
         counters = session.counters
         counters.loss_sum, counters.loss_steps = counters.loss_sum + loss, counters.loss_steps + 1
         counters.long_sum, counters.long_steps = counters.long_sum + loss, counters.long_steps + 1
-        if self._row_due(step) or not math.isfinite(loss):
+        if self._row_due(step) or not math.isfinite(loss) or self._bad_gradient:
             self._write_row(trainer, step)
-        if not math.isfinite(loss):
-            self._diverged(step, loss)
+        if not math.isfinite(loss) or self._bad_gradient:
+            self._diverged(trainer, loss)
         if session.is_main:
             session.context.progress(step, session.total_steps, "step", "train")
 
@@ -116,9 +126,28 @@ class JournalCallback(StepCallback):
             row = {**scalars(trainer, "train/"), **row}
             self.session.context.log(row, step, self.session.epoch(trainer))
 
-    def _diverged(self, step: int, loss: float) -> None:
+    def _count_time(self, seconds: float) -> None:
+        """Time of training steps alone; the first of an attempt warms up and does not count."""
+        if self._timed_steps:
+            self._trained_s += seconds
+        self._timed_steps += 1
+
+    def _tell_speed(self) -> None:
+        """What this training costs, for comparisons and for the next one's estimate."""
+        session, settings = self.session, self.session.settings
+        numbers = {"train_s": round(session.counters.elapsed_s, 2), "memory_gib": round(peak_memory_gib(), 3)}
+        if self._trained_s > 0:
+            items = (self._timed_steps - 1) * settings.batch_size * settings.accumulate * session.stream.world
+            numbers["samples_per_s"] = round(items / self._trained_s, 2)
+        session.context.about(numbers=numbers)
+
+    def _diverged(self, trainer: L.Trainer, loss: float) -> None:
+        step = trainer.global_step
+        what = f"training loss became {fmt.number(loss)}"
+        if math.isfinite(loss):
+            what = f"gradient's norm became {fmt.number(self._grad_norm)}, the loss being {fmt.number(loss)},"
         text = (
-            f"the training loss became {fmt.number(loss)} at step {step} (lr {fmt.number(self._lr)}, gradient norm "
+            f"the {what} at step {step}{self.session.batch_words(trainer)} (lr {fmt.number(self._lr)}, gradient norm "
             f"{fmt.number(self._grad_norm)}): training ended. Resume from the checkpoint before it with a lower "
             "learning rate or a smaller training.clip."
         )
@@ -154,6 +183,7 @@ class JournalCallback(StepCallback):
         counters.validated = trainer.global_step
         if session.is_main:
             session.context.log(session.metrics, trainer.global_step, session.epoch(trainer))
+            self._tell_speed()
             session.context.phase("train")
             self._print_line(trainer, {"train/loss": mean_loss, "lr": self._lr, **session.metrics})
 
@@ -168,6 +198,11 @@ class JournalCallback(StepCallback):
             self._header_due = False
             print("  ".join(name.rjust(widths[name]) for name in cells), flush=True)
         print("  ".join(text.rjust(widths[name]) for name, text in cells.items()), flush=True)
+
+
+def _scales(trainer: L.Trainer) -> bool:
+    """Whether a gradient scaler watches over infinities itself."""
+    return getattr(trainer.precision_plugin, "scaler", None) is not None
 
 
 class CheckpointCallback(StepCallback):

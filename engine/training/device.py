@@ -30,8 +30,11 @@ def choose_device(wanted: str, precision: str, say: Say) -> Device:
     """
     accelerator = _accelerator(wanted, say)
     if precision == "auto":
-        bf16 = accelerator == "cuda" and torch.cuda.is_bf16_supported()
-        return Device(accelerator, "bf16-mixed" if bf16 else "32-true")
+        if accelerator != "cuda":
+            return Device(accelerator, "32-true")
+        return Device(
+            accelerator, "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+        )
     if precision == "16-mixed" and accelerator == "cpu":
         say("precision 16-mixed needs a GPU: training in 32-true on the CPU.", "warning")
         return Device(accelerator, "32-true")

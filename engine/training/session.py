@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,7 +14,10 @@ from ..events import as_float, json_number
 from ..manifest import Headline
 from .settings import TrainerSettings
 from .signals import StopSignal
-from .stream import Stream
+from .stream import ItemKey, Stream
+
+_NAMED = 8
+"""Items of a batch that are named in a sentence."""
 
 
 class TrainingEnded(Exception):
@@ -75,6 +79,8 @@ class Session:
     is_main: bool = True
     resumed_from: dict[str, Any] | None = None
     counters: Counters = field(default_factory=Counters)
+    name_of: Callable[[ItemKey], str] | None = None
+    """What an item of the training set is called."""
     metrics: dict[str, float] = field(default_factory=dict)
     """The newest validation's values; recorded with the checkpoints taken after it."""
 
@@ -85,6 +91,16 @@ class Session:
     def epoch(self, trainer: L.Trainer) -> float:
         """Epochs trained so far, as a fraction."""
         return round(self.stream.epoch_at(self.position(trainer)), 4)
+
+    def batch_words(self, trainer: L.Trainer) -> str:
+        """The items of the step just done, by name: ` in the batch of a, b, c and 13 more`; empty without names."""
+        if self.name_of is None:
+            return ""
+        end = self.position(trainer)
+        keys = [key for at in range(max(0, end - self.settings.accumulate), end) for key in self.stream.batch_at(at)]
+        names = [self.name_of(key) for key in keys]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return f" in the batch of {', '.join(names[:_NAMED])}{more}"
 
     def say(self, text: str, level: str = "info") -> None:
         """One line for journal and console, from the first process only."""

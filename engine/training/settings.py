@@ -18,7 +18,7 @@ class TrainerSettings:
     clip: float = knob(1.0, "largest gradient norm; 0 leaves gradients as they are", ge=0.0)
     precision: str = knob(
         "auto",
-        "number format: auto is bf16-mixed on a GPU that has it and 32-true elsewhere",
+        "number format: auto is bf16-mixed on a GPU that has it, 16-mixed on an older one, 32-true elsewhere",
         choices=("auto", "32-true", "bf16-mixed", "16-mixed"),
     )
     val_every: int = knob(0, "steps between validations; 0 validates once per epoch", unit="steps", ge=0)

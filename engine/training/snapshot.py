@@ -63,7 +63,7 @@ def restore_snapshot(trainer: L.Trainer, stream: Stream, state: dict[str, Any]) 
     ------
     WavedeckError: the data set, batch size, seed or process count differ, so the position means another place.
     """
-    if state["stream"] != stream.identity():
+    if not stream.continues(state["stream"], state["position"]):
         raise WavedeckError(
             f"this checkpoint cannot be resumed exactly: it was trained with {_words(state['stream'])}, now it is "
             f"{_words(stream.identity())}. Start a new run, or give the old settings."
@@ -75,7 +75,7 @@ def restore_snapshot(trainer: L.Trainer, stream: Stream, state: dict[str, Any]) 
         config.scheduler.load_state_dict(saved)
     if state["scaler"]:
         trainer.precision_plugin.load_state_dict(state["scaler"])
-    _set_counters(trainer, state["step"], state["position"])
+    _set_counters(trainer, state["step"], stream.position)
 
 
 def restore_generators(state: dict[str, Any], rank: int) -> None:
@@ -97,7 +97,7 @@ def _words(identity: dict[str, int]) -> str:
 def non_finite_tensor(state: dict[str, Any]) -> str | None:
     """The name of a weight that holds NaN or infinity, or None: such a state is not worth a checkpoint."""
     for name, value in state["model"].items():
-        if torch.is_floating_point(value) and not bool(torch.isfinite(value).all()):
+        if isinstance(value, torch.Tensor) and torch.is_floating_point(value) and not bool(torch.isfinite(value).all()):
             return str(name)
     return None
 

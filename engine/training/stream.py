@@ -9,7 +9,7 @@ saved them, and a mid-epoch restart replays or skips a batch in some of the comb
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -37,15 +37,17 @@ class Stream:
     batch: items per batch and process.
     seed: of the shuffling.
     rank, world: this process and how many there are; together they walk one global order.
+    accumulate: batches in one optimizer step. It changes nothing here, but tells which streams are the same training.
 
     It has no length on purpose: Lightning then treats training as one endless epoch and `position`, the number of
     batches trained, is the only state.
     """
 
-    def __init__(self, items: int, batch: int, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, items: int, batch: int, seed: int, rank: int = 0, world: int = 1, accumulate: int = 1) -> None:
         if items < 1:
             raise ValueError("there is nothing to train on: the training split is empty")
         self.items, self.batch, self.seed, self.rank, self.world = items, batch, seed, rank, world
+        self.accumulate = accumulate
         self.position = 0
         self._orders: dict[int, np.ndarray] = {}
 
@@ -70,7 +72,29 @@ class Stream:
 
     def identity(self) -> dict[str, int]:
         """What must be equal for `position` to mean the same thing."""
-        return {"items": self.items, "batch": self.batch, "seed": self.seed, "world": self.world}
+        return {
+            "items": self.items, "batch": self.batch, "seed": self.seed, "world": self.world,
+            "accumulate": self.accumulate,
+        }  # fmt: skip
+
+    def continues(self, saved: Mapping[str, int], position: int) -> bool:
+        """Whether `self.position` is the place that a stream of identity `saved` had reached after `position` batches.
+
+        The batches may be smaller or larger by now, when as many more or fewer make one optimizer step.
+        """
+        before, now = {"accumulate": 1, **saved}, self.identity()
+        same = all(before.get(name) == now[name] for name in ("items", "seed", "world"))
+        steps = before["batch"] * before["accumulate"] == self.batch * self.accumulate
+        return same and steps and position * before["batch"] == self.position * self.batch
+
+    def go_to(self, saved: Mapping[str, int], position: int) -> None:
+        """Go on after `position` batches of a stream with the identity `saved`.
+
+        Smaller or larger batches of the same order mean the same place when it falls between two batches of this size;
+        otherwise (and for other data, seeds or process counts) the position is taken as it is, and refused later.
+        """
+        items = position * saved.get("batch", self.batch)
+        self.position = items // self.batch if items % self.batch == 0 else position
 
     def _order(self, epoch: int) -> np.ndarray:
         order = self._orders.get(epoch)

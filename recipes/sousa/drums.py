@@ -18,12 +18,16 @@ from numpy.random import Generator
 from .players import Stroke
 
 HIT_S = 0.22
-"""Length of one hit; by then its tail is 50 dB down."""
+"""Length of one hit; by then its tail is 25 to 50 dB down."""
+_BEND_S = 0.010
+"""Seconds in which a bent pitch has come down to 1/e of its excess."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """One instrument. Frequencies in Hz, decays in seconds (to 1/e), `wires` the share of noise."""
+    """One instrument. Frequencies in Hz, decays in seconds (to 1/e), `wires` the share of noise, `click` how hard the
+    stick is heard, `bend` by what share the pitch falls in the first hundredth of a second (a loose head).
+    """
 
     name: str
     low_hz: float
@@ -31,6 +35,8 @@ class Kit:
     body_s: float
     wires_s: float
     wires: float
+    click: float = 1.0
+    bend: float = 0.0
 
 
 KITS = (
@@ -39,7 +45,17 @@ KITS = (
     Kit("piccolo", 322.0, 1.55, 0.024, 0.040, 0.65),
     Kit("fieldpad", 410.0, 2.10, 0.012, 0.012, 0.35),
     Kit("brushed", 214.0, 1.69, 0.035, 0.090, 0.85),
+    Kit("deep", 128.0, 1.84, 0.070, 0.075, 0.50, 0.7, 0.25),
+    Kit("steel", 246.0, 2.32, 0.060, 0.050, 0.45, 1.4),
+    Kit("funk", 286.0, 1.47, 0.018, 0.026, 0.80, 1.6, 0.10),
+    Kit("tabor", 158.0, 1.59, 0.055, 0.018, 0.25, 0.6, 0.18),
+    Kit("rubber", 530.0, 1.90, 0.008, 0.006, 0.15, 1.2),
+    Kit("kevlar", 365.0, 1.73, 0.014, 0.030, 0.88, 1.8),
+    Kit("vintage", 204.0, 2.05, 0.040, 0.110, 0.70, 0.5, 0.12),
+    Kit("timbale", 440.0, 1.51, 0.050, 0.010, 0.12, 1.3, 0.05),
+    Kit("woodblock", 690.0, 2.71, 0.011, 0.008, 0.08, 1.1),
 )
+"""Fourteen, so that two or three can be held out for validation and for the test with `data.unseen_kits`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +95,12 @@ class Drum:
         self._body_H = {}
         for hand, side in (("R", 0.5), ("L", -0.5)):
             hertz = kit.low_hz * tuning * (1.0 + side * pitch_gap)
-            low_H = np.sin(2 * math.pi * hertz * time_H) * np.exp(-time_H / kit.body_s)
-            high_H = np.sin(2 * math.pi * hertz * kit.high_ratio * time_H) * np.exp(-time_H / (0.6 * kit.body_s))
+            cycles_H = hertz * (time_H + kit.bend * _BEND_S * (1.0 - np.exp(-time_H / _BEND_S)))
+            low_H = np.sin(2 * math.pi * cycles_H) * np.exp(-time_H / kit.body_s)
+            high_H = np.sin(2 * math.pi * kit.high_ratio * cycles_H) * np.exp(-time_H / (0.6 * kit.body_s))
             self._body_H[hand] = ((low_H + 0.6 * high_H) * attack_H * (1 - 0.6 * kit.wires)).astype(np.float32)
         self._wires_H = (np.exp(-time_H / kit.wires_s) * attack_H * kit.wires).astype(np.float32)
-        self._click_H = (np.exp(-time_H / 0.0025) * attack_H).astype(np.float32)
+        self._click_H = (kit.click * np.exp(-time_H / 0.0025) * attack_H).astype(np.float32)
         noise = rng.standard_normal(4 * self.length).astype(np.float32)
         self._bright = np.diff(noise, append=0.0).astype(np.float32) * 0.7
         self._dark = np.convolve(noise, np.full(5, 0.45, np.float32), mode="same").astype(np.float32)

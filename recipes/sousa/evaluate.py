@@ -2,72 +2,107 @@
 
 from __future__ import annotations
 
-import csv
+import math
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ...engine.checkpoints import MANIFEST_NAME, CheckpointLine, best, fault, latest, read_checkpoints
+from ...engine.checkpoints import MANIFEST_NAME, CheckpointLine, fault, read_checkpoints
 from ...engine.context import Context, default_threads
 from ...engine.errors import WavedeckError
 from ...engine.files import write_atomic
+from ...engine.paired import ANSWERS_NAME, write_answers
 from ...engine.training.device import choose_device
-from ...engine.training.snapshot import load_snapshot
 from .config import SousaConfig
-from .data import Clips, split_samples
+from .data import SousaData
+from .identify import ceiling_of
 from .listening import write_samples
-from .model import RudimentNet
-from .recipe import RECIPE
-from .report import Scores, report_json, score, table_text
-from .tables import class_names
-
-_BATCH = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A checkpoint's answers: `label_N`, `logits_NK`, and the skill tier of each clip."""
-
-    label_N: np.ndarray
-    logits_NK: np.ndarray
-    tiers: list[str]
+from .network import Network, best_pruned, classifier, load_network
+from .report.scores import Answers, Scores, score
+from .report.writing import doubt, report_json, table_text, write_confusion
+from .tables import Sample, class_names
 
 
 def evaluate(config: SousaConfig, context: Context) -> None:
-    """Write `evaluation.json` and `confusion.csv` into the run, a `test/...` row into its journal; print the table.
+    """Write `evaluation.json`, `confusion.csv`, `answers.csv` and `samples/test/` into the run, and a `test/...` row
+    into its journal; print the table.
 
     Raises
     ------
-    WavedeckError: no checkpoint to judge, or it does not fit the configuration.
+    WavedeckError: no checkpoint to judge, it does not fit the configuration, or it answers with NaN.
     """
+    begin = time.monotonic()
     torch.set_num_threads(default_threads())
-    line = _checkpoint(context)
+    _checkpoint(config, context, 2)  # nothing is prepared for a run that has nothing to judge
     classes = class_names(config)
-    clips = Clips(split_samples(config, context, "test"), config, context, "spectrograms, test")
-    judged = _judge(config, context, clips, line, len(classes))
-    scores = score(judged.label_N, judged.logits_NK, judged.tiers, classes)
-    context.log({f"test/{name}": value for name, value in scores.metrics().items()}, line.step, line.epoch)
-    write_atomic(context.run.path / "evaluation.json", report_json(scores, line))
-    _write_confusion(context, scores, classes)
-    write_samples(config, context, clips.samples, judged.label_N, judged.logits_NK, classes, line)
+    data = SousaData(_without_cache(config), context)
+    data.prepare_data()
+    data.setup("test")
+    steps = config.training.total_steps(len(data.train_samples))
+    line = _checkpoint(config, context, steps)
+    network = load_network(config, len(classes), steps, context.run.checkpoints / line.name, _quiet)
+    net = classifier(network)
+    data.hear_through(net.front_end, net.input_kind)
+    answers = judge(config, context, network, data, line)
+    scores = score(answers, ceiling_of(config, classes))
+    _write(context, scores, answers, line, time.monotonic() - begin)
+    write_samples(config, context, data.test_samples, answers.label_N, answers.logits_NK, classes, line)
     print(table_text(scores), flush=True)
+    _tell(context, scores, line)
+    if config.logger == "wandb":
+        from .wandb_report import report_to_wandb
+
+        report_to_wandb(config, context)
+
+
+def _quiet(text: str, level: str = "info") -> None:
+    """What a network's weights are was said when it was trained."""
+
+
+def _without_cache(config: SousaConfig) -> SousaConfig:
+    """Each clip is heard once here: keeping its features would only take memory."""
+    return replace(config, data=replace(config.data, cache_below=0))
+
+
+def _write(context: Context, scores: Scores, answers: Answers, line: CheckpointLine, seconds: float) -> None:
+    """Everything but what can be heard, which takes longest."""
+    numbers = {"evaluate_s": round(seconds, 3)}
+    if scores.publishable:
+        context.log({f"test/{name}": value for name, value in scores.row().items()}, line.step, line.epoch)
+    context.about(facts={"identifiable": scores.ceiling.words}, numbers={**numbers, "test_clips": scores.clips})
+    write_answers(context.run.path / ANSWERS_NAME, answers.rows())
+    write_confusion(context.run.path / "confusion.csv", scores)
+    write_atomic(context.run.path / "evaluation.json", report_json(scores, line, numbers))
+
+
+def _tell(context: Context, scores: Scores, line: CheckpointLine) -> None:
+    """The result in a sentence; before it, loudly, when the test is too small to mean much."""
+    warning = doubt(scores)
+    if warning is not None:
+        context.say(warning, "warning")
+    if not scores.publishable:
+        return
+    interval = scores.intervals.get("balanced_accuracy")
+    within = "" if interval is None else f" ({interval.low:.3f} to {interval.high:.3f} with players drawn anew)"
     context.say(
-        f"checkpoint {line.name} on {scores.clips} test clips of {len(classes)} rudiments: "
-        f"balanced accuracy {scores.balanced_accuracy:.4f}."
+        f"checkpoint {line.name} on {scores.clips} test clips of {scores.players} players and {len(scores.classes)} "
+        f"rudiments: balanced accuracy {scores.metrics['balanced_accuracy']:.4f}{within}; {scores.ceiling.words}."
     )
 
 
-def _checkpoint(context: Context) -> CheckpointLine:
-    """The best whole checkpoint; the next best when its file is damaged or gone, and says so."""
+def _checkpoint(config: SousaConfig, context: Context, steps: int) -> CheckpointLine:
+    """The best whole checkpoint of a training of `steps` steps; the next best when its file is damaged or gone, and
+    says so."""
     directory = context.run.checkpoints
     lines = read_checkpoints(directory / MANIFEST_NAME)
     if context.checkpoint is not None:
         return _named(directory, lines, context.checkpoint)
     while lines:
-        line = best(lines, RECIPE.headline) or latest(lines)
+        line = best_pruned(lines, config, steps)
         assert line is not None
         wrong = fault(directory, line)
         if wrong is None:
@@ -90,26 +125,32 @@ def _named(directory: Path, lines: Sequence[CheckpointLine], name: str) -> Check
 
 
 @torch.no_grad()
-def _judge(config: SousaConfig, context: Context, clips: Clips, line: CheckpointLine, classes: int) -> Judged:
+def judge(config: SousaConfig, context: Context, network: Network, data: SousaData, line: CheckpointLine) -> Answers:
+    """The network's logits for each clip of the test, in its order."""
     device = choose_device(context.device, "32-true", lambda text, level: None).torch_device
-    net = RudimentNet(config.model, config.features.mels, classes)
-    weights = load_snapshot(context.run.checkpoints / line.name)["model"]
-    own = {name.removeprefix("net."): value for name, value in weights.items() if name.startswith("net.")}
-    try:
-        net.load_state_dict(own)
-    except RuntimeError as error:
-        raise WavedeckError(f"{line.name} was trained with another model or other classes than this config.") from error
-    net.to(device).eval()
-    logits = []
-    starts = range(0, len(clips), _BATCH)
-    for start in context.track(starts, len(starts), "batch", "evaluate"):
-        batch = [clips[index][0] for index in range(start, min(start + _BATCH, len(clips)))]
-        logits.append(net(torch.stack(batch).to(device)).float().cpu())
-    return Judged(clips.labels.numpy(), torch.cat(logits).numpy(), [sample.tier for sample in clips.samples])
+    net, loader = network.adapted.to(device), data.test_dataloader()
+    logits, labels = [], []
+    for batch in context.track(loader, len(loader), "batch", "evaluate"):
+        logits.append(net(batch.x.to(device)).float().cpu())
+        labels.append(batch.label)
+    logits_NK = torch.cat(logits).numpy()
+    if not np.isfinite(logits_NK).all():
+        raise WavedeckError(
+            f"checkpoint {line.name} answers with NaN: its training diverged; choose an earlier one with --checkpoint."
+        )
+    return _answers(data.test_samples, torch.cat(labels).numpy(), logits_NK, class_names(config))
 
 
-def _write_confusion(context: Context, scores: Scores, classes: Sequence[str]) -> None:
-    with open(context.run.path / "confusion.csv", "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["truth \\ answer", *classes])
-        writer.writerows([name, *map(int, row)] for name, row in zip(classes, scores.confusion_KK, strict=True))
+def _answers(
+    samples: Sequence[Sample], label_N: np.ndarray, logits_NK: np.ndarray, classes: tuple[str, ...]
+) -> Answers:
+    return Answers(
+        classes=classes,
+        label_N=label_N,
+        logits_NK=logits_NK,
+        sample_ids=[sample.sample_id for sample in samples],
+        players=[sample.profile_id for sample in samples],
+        tiers=[sample.tier for sample in samples],
+        tempo_N=np.array([math.nan if sample.tempo_bpm is None else sample.tempo_bpm for sample in samples]),
+        kits=[sample.kit for sample in samples],
+    )

@@ -2,18 +2,23 @@
 
 A set appears whole or not at all: it is written under a temporary name and renamed. Runs that want the same set at the
 same time take a lock; the second waits and then finds the work done. Each clip's sound depends on the seed and its
-sample id alone.
+sample id alone, so that several processes (`training.workers`) make the same set as one. Rows are written as the clips
+are made: the strokes of 100,000 clips are four million.
 """
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import fcntl
+import functools
 import hashlib
+import multiprocessing
 import os
 import shutil
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,20 +30,15 @@ from ...engine.files import sync_directory
 from ..audio.files import write_audio
 from .config import DataConfig, SousaConfig
 from .drums import KITS, ROOMS, Kit, Room, render
+from .layouts import SAMPLES, find_layout
 from .notation import Rudiment, load_rudiments
 from .players import Performance, Profile, Stroke, make_profiles, perform
-from .tables import (
-    SAMPLE_COLUMNS,
-    SAMPLES,
-    STROKE_COLUMNS,
-    STROKES,
-    DataError,
-    class_names,
-    set_directory,
-    write_table,
-)
+from .tables import SAMPLE_COLUMNS, STROKE_COLUMNS, STROKES, DataError, class_names, deal_kits, set_directory
+from .unpack import unpack
 
 _LOCK_POLL_S = 0.2
+_WORTH_WORKERS = 500
+"""Clips below which starting processes takes longer than making them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +60,29 @@ class Plan:
 
 
 def is_done(config: SousaConfig, data_root: Path) -> bool:
-    """Whether the clips of `config` exist (the user's own set is never made)."""
-    return bool(config.data.path) or (set_directory(config, data_root) / SAMPLES).is_file()
+    """Whether the clips of `config` exist (the user's own set is never made, only unpacked)."""
+    target = set_directory(config, data_root)
+    if config.data.path and target == Path(config.data.path).expanduser():
+        return True
+    return (target / SAMPLES).is_file()
 
 
 def generate(config: SousaConfig, context: Context) -> None:
-    """Make the set unless it is there; returns with it in place.
+    """Make the set, or unpack the one in `data.path`, unless it is there; returns with it in place.
 
     Raises
     ------
     DataError: `data.path` is set but holds no set, or the configuration cannot be met.
     """
-    if config.data.path:
-        if not (set_directory(config, context.data_root) / SAMPLES).is_file():
-            raise DataError(f"data.path={config.data.path} holds no {SAMPLES}: generate does not write there.")
-        context.say(f"using the clips in {config.data.path}; nothing to generate.")
-        return
     target = set_directory(config, context.data_root)
+    layout = None
+    if config.data.path:
+        layout = find_layout(Path(config.data.path).expanduser())
+        if layout is None:
+            raise DataError(f"data.path={config.data.path} holds no {SAMPLES}: generate does not write there.")
+        if not layout.packed:
+            context.say(f"using the clips in {config.data.path}; nothing to generate.")
+            return
     context.data_root.mkdir(parents=True, exist_ok=True)
     with _only_one(context.data_root / f".{target.name}.lock", context):
         if is_done(config, context.data_root):
@@ -84,10 +90,15 @@ def generate(config: SousaConfig, context: Context) -> None:
             return
         temporary = context.data_root / f".{target.name}.partial"
         shutil.rmtree(temporary, ignore_errors=True)
-        _write_set(config, context, temporary)
+        count = config.data.clips
+        if layout is None:
+            _write_set(config, context, temporary)
+        else:
+            count = unpack(layout, temporary, context)
+        os.sync()  # thousands of clips and their folders at once: one fsync each would cost more than making them
         temporary.rename(target)
         sync_directory(context.data_root)
-    context.say(f"{config.data.clips} clips in {target}.")
+    context.say(f"{count} clips in {target}.")
 
 
 @contextlib.contextmanager
@@ -109,19 +120,46 @@ def _only_one(lock: Path, context: Context) -> Iterator[None]:
 
 
 def _write_set(config: SousaConfig, context: Context, root: Path) -> None:
-    audio = root / "audio"
-    audio.mkdir(parents=True)
+    (root / "audio").mkdir(parents=True)
     plans = plan_set(config)
-    samples: list[list[Any]] = []
-    strokes: list[list[Any]] = []
-    for plan in context.track(plans, len(plans), "clip", "generate"):
-        performance, wave_S, noise_db = make_clip(config, plan)
-        write_audio(audio / f"{plan.sample_id}.flac", wave_S, config.data.sample_rate)
-        samples.append(_sample_row(config, plan, performance, noise_db))
-        strokes.extend(_stroke_row(plan.sample_id, index, stroke) for index, stroke in enumerate(performance.strokes))
-    write_table(root / STROKES, STROKE_COLUMNS, strokes)
-    write_table(root / SAMPLES, SAMPLE_COLUMNS, samples)
-    os.sync()  # thousands of clips and their folders at once: one fsync each would cost more than making them
+    with (
+        open(root / SAMPLES, "w", newline="", encoding="utf-8") as sample_file,
+        open(root / STROKES, "w", newline="", encoding="utf-8") as stroke_file,
+        _made(config, plans, root / "audio") as made,
+    ):
+        samples, strokes = csv.writer(sample_file), csv.writer(stroke_file)
+        samples.writerow(SAMPLE_COLUMNS)
+        strokes.writerow(STROKE_COLUMNS)
+        for sample, hits in context.track(made, len(plans), "clip", "generate"):
+            samples.writerow(sample)
+            strokes.writerows(hits)
+
+
+@contextlib.contextmanager
+def _made(
+    config: SousaConfig, plans: Sequence[Plan], folder: Path
+) -> Iterator[Iterator[tuple[list[Any], list[list[Any]]]]]:
+    """The rows of each clip in the order of `plans`, its sound written; by `training.workers` processes."""
+    make = functools.partial(_write_clip, config, folder)
+    workers = min(config.training.workers, os.cpu_count() or 1)
+    if workers < 2 or len(plans) < _WORTH_WORKERS:
+        yield map(make, plans)
+        return
+    # Spawned, not forked: a forked worker holds its siblings' pipes open and outlives a killed parent.
+    with multiprocessing.get_context("spawn").Pool(workers, _deaf_to_interrupts) as pool:
+        yield pool.imap(make, plans, chunksize=16)
+
+
+def _deaf_to_interrupts() -> None:
+    """Ctrl-C reaches the whole group; the parent ends its workers, and their tracebacks help nobody."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _write_clip(config: SousaConfig, folder: Path, plan: Plan) -> tuple[list[Any], list[list[Any]]]:
+    performance, wave_S, noise_db = make_clip(config, plan)
+    write_audio(folder / f"{plan.sample_id}.flac", wave_S, config.data.sample_rate)
+    hits = [_stroke_row(plan.sample_id, index, stroke) for index, stroke in enumerate(performance.strokes)]
+    return _sample_row(config, plan, performance, noise_db), hits
 
 
 def make_clip(config: SousaConfig, plan: Plan) -> tuple[Performance, np.ndarray, float]:
@@ -131,8 +169,9 @@ def make_clip(config: SousaConfig, plan: Plan) -> tuple[Performance, np.ndarray,
     synth, data = config.synth, config.data
     noise_db = float(rng.uniform(min(synth.noise_low_db, synth.noise_high_db), synth.noise_high_db))
     performance = perform(
-        plan.rudiment, plan.profile, plan.tempo_bpm, data.duration_s, rng, synth.timing, synth.dynamics
-    )
+        plan.rudiment, plan.profile, plan.tempo_bpm, data.duration_s, rng, synth.timing, synth.dynamics,
+        hand_timbre=synth.hand_timbre,
+    )  # fmt: skip
     wave_S = render(
         performance.strokes, plan.kit, plan.room, data.duration_s, data.sample_rate, rng, synth.hand_timbre, noise_db
     )
@@ -140,7 +179,9 @@ def make_clip(config: SousaConfig, plan: Plan) -> tuple[Performance, np.ndarray,
 
 
 def plan_set(config: SousaConfig) -> list[Plan]:
-    """Every clip of the set: classes in turn, each class spread evenly over the players, tempo and room at random.
+    """Every clip of the set: classes in turn, each class spread evenly over the players, tempo, kit and room at random.
+
+    With `data.unseen_kits` the kits are dealt to the splits first, and a clip has one of its split's.
 
     Raises
     ------
@@ -149,6 +190,7 @@ def plan_set(config: SousaConfig) -> list[Plan]:
     rudiments = [load_rudiments()[slug] for slug in class_names(config)]
     profiles = make_profiles(config.data.profiles, config.synth.seed)
     splits = split_players(profiles, config.data, config.synth.seed)
+    kits = kits_by_split(config)
     rng = np.random.default_rng([config.synth.seed, 2])
     orders = [rng.permutation(len(profiles)) for _ in rudiments]
     plans: dict[str, Plan] = {}
@@ -161,10 +203,20 @@ def plan_set(config: SousaConfig) -> list[Plan]:
         order = orders[number % len(rudiments)]
         profile = profiles[order[number // len(rudiments) % len(profiles)]]
         tempo = int(rng.integers(rudiment.tempo_low, rudiment.tempo_high + 1))
-        kit, room = KITS[rng.integers(len(KITS))], ROOMS[rng.integers(len(ROOMS))]
-        plan = Plan(rudiment, profile, splits[profile.profile_id], tempo, kit, room)
+        split = splits[profile.profile_id]
+        kit, room = kits[split][rng.integers(len(kits[split]))], ROOMS[rng.integers(len(ROOMS))]
+        plan = Plan(rudiment, profile, split, tempo, kit, room)
         plans.setdefault(plan.sample_id, plan)
     return list(plans.values())
+
+
+def kits_by_split(config: SousaConfig) -> dict[str, list[Kit]]:
+    """The kits that each split may sound like: all of them, or with `data.unseen_kits` none that another split has."""
+    if not config.data.unseen_kits:
+        return {split: list(KITS) for split in ("train", "val", "test")}
+    order = np.random.default_rng([config.synth.seed, 4]).permutation(len(KITS))
+    home = deal_kits([KITS[index].name for index in order], config.data.val_share, config.data.test_share)
+    return {split: [kit for kit in KITS if home[kit.name] == split] for split in ("train", "val", "test")}
 
 
 def split_players(profiles: list[Profile], data: DataConfig, seed: int) -> dict[str, str]:

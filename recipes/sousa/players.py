@@ -94,12 +94,13 @@ class Performance:
 
 def perform(
     rudiment: Rudiment, profile: Profile, tempo_bpm: float, duration_s: float, rng: Generator,
-    timing: float = 1.0, dynamics: float = 1.0, lead_in_ms: float = 120.0,
+    timing: float = 1.0, dynamics: float = 1.0, lead_in_ms: float = 120.0, hand_timbre: float = 1.0,
 ) -> Performance:  # fmt: skip
     """Play `rudiment` over and over at `tempo_bpm` quarter notes a minute until `duration_s` is full.
 
     Left-handed players lead with the left hand, which swaps R and L throughout. `timing` and `dynamics` scale the human
-    spread; both 0 is the notation itself.
+    spread; both 0 is the notation itself. `hand_timbre` scales how much louder than a tap the strokes of a diddle are:
+    with hands that sound alike they must be none, or their loudness tells the sticking.
     """
     beat_ms = 60_000.0 / tempo_bpm
     cycle_ms = float(rudiment.cycle_beats) * beat_ms
@@ -114,9 +115,9 @@ def perform(
             if grid_ms > end_ms:
                 break
             gap_ms = _gap_beats(rudiment, index) * beat_ms
-            _add(strokes, human, note, grid_ms, gap_ms, positions[index])
+            _add(strokes, human, note, grid_ms, gap_ms, positions[index], hand_timbre)
     whole = int((end_ms - lead_in_ms) // cycle_ms)
-    return Performance(strokes, max(1, whole))
+    return Performance(strokes, max(0, whole))
 
 
 def _gap_beats(rudiment: Rudiment, index: int) -> float:
@@ -166,10 +167,13 @@ class _Human:
         return min(wanted, 0.45 * gap_ms)
 
 
-def _add(strokes: list[Stroke], human: _Human, note: Note, grid_ms: float, gap_ms: float, diddle: int | None) -> None:
+def _add(
+    strokes: list[Stroke], human: _Human, note: Note, grid_ms: float, gap_ms: float, diddle: int | None,
+    hand_timbre: float,
+) -> None:  # fmt: skip
     """Append one note and its grace notes."""
     hand = human.hand(note.hand)
-    kind, intended = _kind(note, diddle)
+    kind, intended = _kind(note, diddle, hand_timbre)
     aimed = intended if not note.accent or human.lands_accent() else 0.5 * (ACCENT + TAP)
     actual_ms = grid_ms + human.error_ms(hand, gap_ms)
     spacing = human.flam_ms(gap_ms / max(1, note.graces)) if note.graces else None
@@ -186,9 +190,9 @@ def _add(strokes: list[Stroke], human: _Human, note: Note, grid_ms: float, gap_m
     )
 
 
-def _kind(note: Note, diddle: int | None) -> tuple[str, float]:
+def _kind(note: Note, diddle: int | None, hand_timbre: float) -> tuple[str, float]:
     if note.accent:
         return "accent", ACCENT
     if note.buzz:
         return "buzz", BUZZ
-    return ("diddle", DIDDLE) if diddle else ("tap", TAP)
+    return ("diddle", TAP + min(1.0, hand_timbre) * (DIDDLE - TAP)) if diddle else ("tap", TAP)

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import contextlib
 import ctypes
-import fcntl
 import json
 import os
 import signal
@@ -22,6 +21,7 @@ from collections.abc import Mapping
 
 from ...engine.errors import ExitCode, UsageError, WavedeckError
 from ...engine.rundir import HOME_VARIABLE, Home
+from ..alone import AloneLock, pid_of
 from ..fleet import Fleet
 from ..ssh.questions import Question, QuestionKind
 from .keeper import Keeper, once
@@ -42,44 +42,22 @@ class BackupLock:
     """
 
     def __init__(self, home: Home) -> None:
-        self._path = home.root / LOCK
-        self._descriptor: int | None = None
+        self._home, self._lock = home, AloneLock(home.root / LOCK)
 
     def __enter__(self) -> BackupLock:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            os.close(descriptor)
-            who = f"process {holder}" if holder.isdigit() else "another process"
-            raise UsageError(f"{who} backs up already: it does all runs of this home.") from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._descriptor = descriptor
+        if not self._lock.take():
+            pid = holder(self._home)
+            who = f"process {pid}" if pid else "another process"
+            raise UsageError(f"{who} backs up already: it does all runs of this home.")
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._lock.release()
 
 
 def holder(home: Home) -> int | None:
     """The process that backs up now; None when nobody does."""
-    try:
-        descriptor = os.open(home.root / LOCK, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-        return int(text) if text.isdigit() else 0
-    finally:
-        os.close(descriptor)
-    return None
+    return pid_of(home.root / LOCK)
 
 
 class Answers:

@@ -167,6 +167,8 @@ class Carrying:
             parse_console=last.parse_console,
             patterns=last.patterns,
             resume=self.chosen is not None,
+            restarts=last.restarts,
+            backoff_s=last.backoff_s,
             columns=last.columns,
             rows=last.rows,
         )

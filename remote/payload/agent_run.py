@@ -28,7 +28,7 @@ FILES = (
     "supervisor.log",
     "checkpoints/manifest.jsonl",
 )
-RECORDS = ("manifest.json", "supervisor.json", "stop.json", "policy.json", "lease.json")
+RECORDS = ("manifest.json", "supervisor.json", "stop.json", "policy.json", "lease.json", "evaluation.json")
 EXIT = "exit.json"
 MAX_RECORD = 1 << 20
 MAX_ATTEMPTS = 500

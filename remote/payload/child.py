@@ -191,6 +191,15 @@ def strays(run_dir: str, attempt: int, proc: str = "/proc") -> List[int]:
     return [int(name) for name in names if int(name) != os.getpid() and marks <= _environ(proc, name)]
 
 
+def kill_strays(run_dir: str, attempt: int) -> None:
+    """End what is left of an attempt outside its process group."""
+    for pid in strays(run_dir, attempt):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except OSError:
+            continue
+
+
 def _environ(proc: str, name: str) -> Set[bytes]:
     try:
         with open("{}/{}/environ".format(proc, name), "rb") as handle:

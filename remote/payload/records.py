@@ -76,6 +76,19 @@ class ReservedRecord:
         self._reserved = None
         sync_directory(os.path.dirname(self.path))
 
+    def keep(self, record: Dict[str, Any], limit_s: float) -> bool:
+        """`write`; on a disk that refuses it, go on trying with a smaller record. Whether it was written in time."""
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline and os.path.isdir(os.path.dirname(self.path)):
+            try:
+                self.write(record)
+                return True
+            except OSError:
+                self.release()
+                record["tail"] = []
+                time.sleep(1.0)
+        return False
+
     def release(self) -> None:
         """Give the space back; `write` uses a fresh file from now on."""
         if self._reserved is not None:

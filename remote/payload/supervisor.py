@@ -7,12 +7,16 @@ readings, parsing the console) is in a companion process whose death harms nothi
 A hang-up of its own terminal is ignored: a killed tmux server costs the view, not the training. SIGTERM or SIGINT to
 the supervisor is a stop request. If the supervisor itself is killed, the trainer gets the pty's hang-up and no
 `exit.json` is written; readers call such a run vanished.
+
+A crash that its attempt allows to be tried again is followed by the next attempt: its record is made, the end of this
+one goes on record, and this process becomes that attempt's supervisor (`restarting.py` has the rules).
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import select
 import selectors
 import signal
 import sys
@@ -26,13 +30,15 @@ if not __package__:  # started as a plain script: its folder becomes the package
     __package__ = os.path.basename(_FOLDER)
     importlib.import_module(__package__)
 
-from .child import NOT_EXECUTABLE, NOT_FOUND, CannotStart, Child, Escalation, environment, strays
+from . import restarting
+from .child import NOT_EXECUTABLE, NOT_FOUND, CannotStart, Child, Escalation, environment, kill_strays
 from .console_log import ConsoleLog, Tail
 from .helper import Helper
 from .oom import OomWatch
 from .orders import Orders
 from .records import CUT_SHORT, ReservedRecord, boot_id, claim_attempt, read_json, take_environment, write_json
-from .terminal import Terminal
+from .terminal import Terminal, detach
+from .wake import empty, nothing, wake_pipe
 
 POLL_S = 0.2
 """How soon a stop request is seen."""
@@ -75,7 +81,7 @@ class Supervisor:
         self._exit = ReservedRecord(self._path("exit.json"), "{:04d}".format(number))
         self._terminal = Terminal()
         self._selector = selectors.DefaultSelector()
-        self._wake = _wake_pipe()
+        self._wake = wake_pipe()
         self._resized = False
         self._typed = bytearray()
         self._companion: Optional[Helper] = None
@@ -96,7 +102,9 @@ class Supervisor:
             sentence = "the run went on as {}: this copy may not write any more.".format(self._fenced)
             return self._write_exit(None, error=sentence, exit_code=NOT_EXECUTABLE)
         env = environment(dict(os.environ) if base is None else base, self._attempt, self.run_dir)
-        self._console.write(b"")  # the file exists from the start, so that followers need not guess
+        self._say(restarting.told(self._attempt))  # the file exists from the start, so that followers need not guess
+        if not self._wait_for_turn():
+            return self._write_exit(None)
         offset = self._console.size()
         oom = OomWatch(self._oom_files)
         try:
@@ -108,7 +116,7 @@ class Supervisor:
             return self._write_exit(None, error=str(error), exit_code=error.exit_code)
         try:
             oom.pid = child.pid
-            self._report(child)
+            self._report(child.pid)
             self._companion = Helper(self.run_dir, self.number, child.pid, offset)
             self._serve(child, oom)
             self._ended = time.time()
@@ -118,7 +126,26 @@ class Supervisor:
         except BaseException:
             child.signal_group(signal.SIGKILL)
             raise
-        return self._write_exit(child.pid, exit_code=child.exit_code, number=child.signal, oom_killed=oom_killed)
+        return self._conclude(child, oom_killed, base)
+
+    def _wait_for_turn(self) -> bool:
+        """Let the pause before a restart pass; False when somebody asked for the end meanwhile."""
+        deadline = time.monotonic() + restarting.wait_s(self._attempt)
+        if not self._attempt.get("restarted"):
+            return True
+        self._report(None)
+        before = Orders(self.run_dir, self.number - 1, quiet=True)  # asked before this attempt was there
+        while True:
+            self._look_for_orders()
+            if self._stop.requested or before.stop_asked():
+                self._stop.begin()
+                return False
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return True
+            if select.select([self._wake], [], [], min(POLL_S, left))[0]:
+                empty(self._wake)
+            self._housekeeping()
 
     # The loop
 
@@ -140,7 +167,7 @@ class Supervisor:
         self._watch_writable(child)
         for key, events in self._selector.select(timeout_s):
             if key.data == "wake":
-                _empty(self._wake)
+                empty(self._wake)
             elif key.data == "keys":
                 self._take_keys(key.fd)
             elif key.data == "screen":
@@ -207,13 +234,32 @@ class Supervisor:
 
     # The end
 
+    def _conclude(self, child: Child, oom_killed: bool, environ: Optional[Dict[str, str]]) -> int:
+        """Write the exit record; after a crash that may be tried again, go on as the next attempt's supervisor."""
+        self._look_for_orders()
+        record = self._exit_record(child.pid, child.exit_code, child.signal, oom_killed)
+        follower, record["not_restarted"] = restarting.next_attempt(self.run_dir, self._attempt, record)
+        if follower is not None and not restarting.claim(self.run_dir, follower):
+            follower = None  # resumed by somebody, or the disk is full
+        status = self._keep(record)
+        if follower is None or status:
+            return status
+        return self._go_on_as(int(follower["attempt"]), environ)
+
+    def _go_on_as(self, number: int, environ: Optional[Dict[str, str]]) -> int:
+        """Become the supervisor of another attempt; returns only when that cannot be done, which is then on record."""
+        reason = restarting.become(os.path.abspath(__file__), self.run_dir, number, self.session, environ)
+        self.number = number
+        self._exit = ReservedRecord(self._path("exit.json"), "{:04d}".format(number))
+        return self._write_exit(None, error=reason, exit_code=NOT_EXECUTABLE)
+
     def _finish(self, child: Child) -> None:
         """Everything between the command's death and its exit record, each step bounded."""
         self._drain_while(child, child.group_exists, LEFTOVER_GRACE_S)
         if child.group_exists():
             child.signal_group(signal.SIGKILL)
         if child.exit_code != 0 or self._stop.requested:
-            self._kill_strays()
+            kill_strays(self.run_dir, self.number)
         child.close_slave()
         self._drain_while(child, lambda: child.master in self._selector.get_map(), DRAIN_S)
         child.close()
@@ -227,13 +273,6 @@ class Supervisor:
         while condition() and time.monotonic() < deadline:
             self._turn(child, 0.02)
 
-    def _kill_strays(self) -> None:
-        for pid in strays(self.run_dir, self.number):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except OSError:
-                continue
-
     def _write_exit(
         self,
         pid: Optional[int],
@@ -242,8 +281,17 @@ class Supervisor:
         oom_killed: bool = False,
         error: Optional[str] = None,
     ) -> int:
-        """Write the exit record; on a disk that refuses it, go on trying with a smaller one for a while."""
-        record: Dict[str, Any] = {
+        return self._keep(self._exit_record(pid, exit_code, number, oom_killed, error))
+
+    def _exit_record(
+        self,
+        pid: Optional[int],
+        exit_code: Optional[int],
+        number: Optional[int],
+        oom_killed: bool,
+        error: Optional[str] = None,
+    ) -> Dict[str, Any]:
+        return {
             "attempt": self.number,
             "pid": pid,
             "started": self._started,
@@ -256,16 +304,10 @@ class Supervisor:
             "error": error,
             "tail": self._tail.lines(),
         }
-        deadline = time.monotonic() + EXIT_RETRY_S
-        while time.monotonic() < deadline and os.path.isdir(self.run_dir):
-            try:
-                self._exit.write(record)
-                return 0
-            except OSError:
-                self._exit.release()
-                record["tail"] = []
-                time.sleep(1.0)
-        return 1
+
+    def _keep(self, record: Dict[str, Any]) -> int:
+        """Write the exit record; on a disk that refuses it, go on trying with a smaller one for a while."""
+        return 0 if self._exit.keep(record, EXIT_RETRY_S) else 1
 
     def fail(self, error: BaseException) -> None:
         """Tell about a defect of the supervisor itself; the trainer has been killed by then."""
@@ -279,13 +321,19 @@ class Supervisor:
 
     # What others are told
 
-    def _report(self, child: Child) -> None:
+    def _say(self, text: bytes) -> None:
+        """A line of our own on the console."""
+        self._console.write(text)
+        self._terminal.show(text)
+
+    def _report(self, child: Optional[int]) -> None:
+        """Say that the attempt is under way; None for the trainer while it still waits."""
         self._started = time.time()
         self._unwritten = {
             "attempt": self.number,
             "pid": os.getpid(),
             "started": self._started,
-            "child": child.pid,
+            "child": child,
             "boot_id": boot_id(),
             "session": self.session,
         }
@@ -302,13 +350,13 @@ class Supervisor:
     # Signals
 
     def _handle_signals(self) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
         for ignored in (signal.SIGHUP, signal.SIGTTOU, signal.SIGTTIN, signal.SIGTSTP, signal.SIGQUIT):
             signal.signal(ignored, signal.SIG_IGN)
         for asked in (signal.SIGTERM, signal.SIGINT):
             signal.signal(asked, self._on_stop)
         signal.signal(signal.SIGWINCH, self._on_resize)
-        signal.signal(signal.SIGCHLD, _on_child)
+        signal.signal(signal.SIGCHLD, nothing)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])  # what came before anybody listened is heard now
 
     def _on_stop(self, *_: Any) -> None:
         self._stop.begin()
@@ -318,37 +366,6 @@ class Supervisor:
 
     def _path(self, *parts: str) -> str:
         return os.path.join(self.run_dir, *parts)
-
-
-def _on_child(*_: Any) -> None:
-    """Its only use is to wake the loop."""
-
-
-def _wake_pipe() -> int:
-    """A descriptor that becomes readable when a signal arrives, so that the loop need not poll for a child's death."""
-    reader, writer = os.pipe()
-    os.set_blocking(reader, False)
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    return reader
-
-
-def _empty(descriptor: int) -> None:
-    try:
-        while os.read(descriptor, 512):
-            continue
-    except OSError:
-        return
-
-
-def detach() -> None:
-    """Leave the launcher: a session of our own, no terminal, and nothing of the launcher's held open."""
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(nowhere, descriptor)
 
 
 def main(argv: List[str]) -> int:

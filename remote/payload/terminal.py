@@ -112,3 +112,13 @@ def _own_view(descriptor: int) -> Optional[int]:
         return os.open(os.ttyname(descriptor), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         return None
+
+
+def detach() -> None:
+    """Leave the launcher: a session of our own, no terminal, and nothing of the launcher's held open."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)

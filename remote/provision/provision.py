@@ -17,7 +17,8 @@ from typing import Any
 from ...engine.errors import UsageError, WavedeckError
 from ...engine.format import plain
 from ...engine.names import new_run_id
-from ...engine.planning import Place, Plan, Wish, check_patterns, command_label, plan_command, plan_recipe
+from ...engine.patterns import check_patterns
+from ...engine.planning import Place, Plan, Wish, command_label, plan_command, plan_recipe
 from ...engine.rundir import Home
 from ..host import HostError
 from .environment import (

@@ -20,7 +20,7 @@ from ...engine.files import write_atomic
 PACKAGE = "wavedeck"
 ROOMS = ("app", "assets", "engine", "recipes", "remote", "widgets")
 _TOP = ("__init__.py", "__main__.py", "py.typed")
-_DATA = {"assets": (".tcss", ".lock"), "recipes": (".csv", ".md"), "remote": (".sh",)}
+_DATA = {"assets": (".tcss", ".lock", ".css", ".js"), "recipes": (".csv", ".md"), "remote": (".sh",)}
 _WHEEL = "Wheel-Version: 1.0\nGenerator: wavedeck\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 _METADATA = ("METADATA", "entry_points.txt", "licenses/LICENSE", "top_level.txt")
 _EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -17,6 +17,7 @@ from wavedeck.app.screens.hosts import HostsScreen
 from wavedeck.app.screens.run import RunScreen
 from wavedeck.app.screens.runs import RunsScreen
 from wavedeck.engine.logger import EventWriter
+from wavedeck.engine.manifest import ExitRecord, write_record
 from wavedeck.engine.rundir import Home, RunDir
 from wavedeck.remote import operations
 from wavedeck.tests.app.conftest import READING, deck, until
@@ -112,6 +113,7 @@ async def test_launch_form(at: Home, snapshot: Snapshot, size: tuple[int, int]) 
     async with deck(at, size) as pilot:
         await pilot.press("n")
         await until(pilot, lambda: "wavedeck run sousa" in screen_text(pilot.app), "the equal command")
+        await until(pilot, lambda: "time and cost unknown" in screen_text(pilot.app), "the estimate")
         await until(pilot, lambda: "37%" in screen_text(pilot.app), "the machine")
         pilot.app.screen.query_one("#find", Input).cursor_blink = False
         snapshot.check(pilot.app)
@@ -187,6 +189,36 @@ async def test_the_filter_narrows_and_escape_widens(at: Home) -> None:
         assert isinstance(pilot.app.focused, LiveTable)
         await pilot.press("escape")
         await ready(pilot, 7)
+
+
+async def test_why_a_run_failed_before_its_first_row_stands_whole_where_the_curves_would(at: Home) -> None:
+    run = make_run(at, state="failed")
+    sentence = "model.weights=garbage.pt is no file of weights " + "and so on " * 30 + "to the last word."
+    record = ExitRecord(attempt=1, started=T0, ended=T0 + 9, exit_code=1, tail=["generate: already done.", sentence])
+    write_record(run.exit, record)
+    trained = make_run(at, "20260921-1427-sousa-bold-lynx", state="failed", created=T0 - 60)
+    write_metrics(trained, 40)
+    async with deck(at) as pilot:
+        await ready(pilot, 2)
+        table(pilot.app).select(run.id)  # type: ignore[arg-type]
+        await until(pilot, lambda: "to the last word." in screen_text(pilot.app), "the whole sentence on Runs")
+        assert "generate: already done." in screen_text(pilot.app)
+        table(pilot.app).select(trained.id)  # type: ignore[arg-type]
+        await until(pilot, lambda: "train/loss 1." in screen_text(pilot.app), "the curves")
+        assert "last lines" not in screen_text(pilot.app)
+        table(pilot.app).select(run.id)  # type: ignore[arg-type]
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen), "the run")
+        await until(pilot, lambda: "to the last word." in screen_text(pilot.app), "the whole sentence on Run")
+
+
+async def test_a_tag_finds_a_run_in_the_filter(at: Home) -> None:
+    make_run(at, tags=["night"])
+    make_run(at, "20260921-1427-sousa-bold-lynx", created=T0 + 1)
+    async with deck(at) as pilot:
+        await ready(pilot, 2)
+        await pilot.press("slash", *"night", "enter")
+        await ready(pilot, 1)
 
 
 async def test_delete_asks_and_no_is_the_default(at: Home) -> None:

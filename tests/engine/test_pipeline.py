@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from wavedeck.engine.config import compose
-from wavedeck.engine.manifest import Attempt, Manifest, StopRequest, write_record
+from wavedeck.engine.manifest import Attempt, GitState, Manifest, StopRequest, write_record
+from wavedeck.engine.pipeline import _code
+from wavedeck.engine.provenance import git_state
 from wavedeck.engine.rundir import RunDir
 from wavedeck.tests.fakes.recipe_fake import RECIPE
 
@@ -84,6 +87,59 @@ def test_whole_pipeline_runs_each_stage_as_a_phase(launcher: Launcher) -> None:
     assert launcher.kinds("metrics")[0]["v"] == {"loss": 2e-4}
     assert (launcher.data / "made").read_text() == "8 2"
     assert f"threads=1 resume=False attempt=1 data={launcher.data}" in out
+
+
+def test_config_and_environment_stand_beside_the_run(launcher: Launcher) -> None:
+    from omegaconf import OmegaConf
+
+    launcher.write("training.lr=2e-4")
+    assert launcher.finish()[0] == 0
+    saved = OmegaConf.to_container(OmegaConf.load(launcher.run.path / "config.yaml"))
+    assert saved == compose(RECIPE, ["training.lr=2e-4"]).resolved
+    lines = (launcher.run.path / "environment.txt").read_text().splitlines()
+    assert lines[0].startswith("# python 3.") and f"numpy=={np.__version__}" in lines
+    names = [line.split("==")[0].lower() for line in lines[1:]]
+    assert names == sorted(names)
+
+
+def _commit(project: Path, text: str) -> GitState:
+    (project / "model.py").write_text(text)
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"]
+    for words in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", text]):
+        subprocess.run(["git", *words], cwd=project, check=True, capture_output=True)
+    found = git_state(project)
+    assert found is not None
+    return found
+
+
+def test_other_code_than_was_planned_with_is_said_and_written_down(launcher: Launcher, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    planned = _commit(project, "a")
+    launcher.write(stage="make", cwd=str(project), git=planned)
+    now = _commit(project, "b")
+    code, _, err = launcher.finish()
+    words = f"commit {now.commit} now, {planned.commit} when it was planned"
+    assert (code, err) == (0, f"the code is not what this run was planned with: {words}.\n")
+    assert launcher.kinds("log")[0]["level"] == "warning"
+    head = (launcher.run.path / "environment.txt").read_text().splitlines()[0]
+    assert head.startswith("# python 3.") and head.endswith(f"; code: {words}")
+
+
+def test_the_code_that_was_planned_with_is_no_news(launcher: Launcher, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    planned = _commit(project, "a")
+    launcher.write(stage="make", cwd=str(project), git=planned)
+    assert launcher.finish()[2] == ""
+    assert f"; code: commit {planned.commit}\n" in (launcher.run.path / "environment.txt").read_text()
+    (project / "model.py").write_text("c")
+    here = Manifest("x", "x", 1.0, cwd=str(project), git=planned)
+    assert _code(here) == (f"commit {planned.commit} with changes now, {planned.commit} when it was planned", True)
+    elsewhere = msgspec.structs.replace(here, host="gpu1")
+    assert _code(elsewhere) == ("", False), "there the code lies in a copy of its own"
+    gone = msgspec.structs.replace(here, cwd=str(tmp_path / "gone"))
+    assert _code(gone) == (f"commit {planned.commit} when it was planned, no repository now", False)
 
 
 def test_what_is_done_is_skipped_with_a_word(launcher: Launcher) -> None:

@@ -285,11 +285,11 @@ SIGNALS: dict[str, str] = {
     "remote/payload/agent_living.py _exists": "signal 0, only a question",
     "remote/payload/child.py signal_group": "the trainer, a child and the leader of its group",
     "remote/payload/child.py group_exists": "signal 0, only a question",
+    "remote/payload/child.py kill_strays": "processes whose environment names this run and attempt",
     "remote/payload/end_orphan.py end": "a trainer whose environment names this run, and its group",
     "remote/payload/gpu_stream.py _kill": "a child and its group",
     "remote/payload/helper.py close": "a child",
     "remote/payload/preflight_facts.py _killed": "a child and its group",
-    "remote/payload/supervisor.py _kill_strays": "processes whose environment names this run and attempt",
     "remote/rsync.py _end": "a child and its group",
 }
 """Every place in the source that signals a process, and why that process is ours."""

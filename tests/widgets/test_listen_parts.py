@@ -29,6 +29,7 @@ from wavedeck.widgets.live_table import VirtualTable
 from wavedeck.widgets.parameter_table import ParameterTable
 from wavedeck.widgets.sample_list import SampleList
 from wavedeck.widgets.sample_table import GroupKey, SampleTable
+from wavedeck.widgets.short_names import short_names
 from wavedeck.widgets.text_diff import TextDiff, TextPair, blocks, rate_words
 from wavedeck.widgets.transport import TrackButton, Transport, TransportState
 
@@ -252,6 +253,28 @@ async def test_many_classes_scroll_with_the_cursor() -> None:
         assert "class 119" in await shown(pilot)
         widget.cursor = (0, 0)
         assert "class 000" in await shown(pilot)
+
+
+RUDIMENTS = ("single stroke roll", "single stroke four", "single paradiddle", "flam", "flam tap", "flam accent")
+
+
+@pytest.mark.parametrize("cells", [1, 2, 3, 5, 8, 18])
+def test_names_that_are_cut_stay_different(cells: int) -> None:
+    short = short_names(RUDIMENTS, cells)
+    assert len(set(short)) == len(RUDIMENTS) and all(0 < len(words) <= cells for words in short)
+
+
+async def test_heads_use_the_width_and_the_cursor_has_brackets() -> None:
+    widget = ConfusionMatrix()
+    names = [*RUDIMENTS, *(f"drag {number}" for number in range(4))]
+    widget.confusion = confusion(names, names[1:] + names[:1])
+    async with Stage(widget).run_test(size=(71, 13)) as pilot:
+        lines = (await shown(pilot)).splitlines()
+        assert any("drag 3" in line for line in lines) and "ftap" in "".join(lines[:2])
+        assert sum("[" in line and "]" in line for line in lines) == 1
+    async with Stage(widget).run_test(size=(50, 9)) as pilot:
+        text = await shown(pilot)
+        assert "[█]" in text and "↓ 6 more" in text
 
 
 def test_counts_fit() -> None:

@@ -17,9 +17,10 @@ from wavedeck.engine.series import Series, SeriesTable
 from wavedeck.widgets.plotting.braille import blank, draw_line, encode, fill_spans
 from wavedeck.widgets.plotting.canvas import Canvas, plain_text, shorten
 from wavedeck.widgets.plotting.colours import SLOTS, build_styles, series_colours
+from wavedeck.widgets.plotting.crosshair import with_crosshair
 from wavedeck.widgets.plotting.data import ChartData, ChartOptions, ChartSeries
 from wavedeck.widgets.plotting.groups import group, matcher
-from wavedeck.widgets.plotting.picture import paint, with_crosshair
+from wavedeck.widgets.plotting.picture import paint
 from wavedeck.widgets.plotting.scale import Scale, clock_label, fit, spaced_ticks, tick_labels, ticks, value_label
 from wavedeck.widgets.sparkline import sparkline
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...engine.series_stats import Goal
@@ -23,17 +24,34 @@ class ChartSeries:
 
 
 @dataclass(frozen=True, slots=True)
+class ReferenceLine:
+    """A level across the chart that is no measurement: what cannot be passed, or what somebody else has reached."""
+
+    label: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
 class ChartData:
     """A complete picture of what is known, replaced as a whole.
 
-    `loaded` is how much of the history has been read, 0 to 1. `stale` is a sentence when no news can arrive (the host
-    is unreachable), empty otherwise. `empty` is said while there are no points.
+    `lines` are levels to draw across. `loaded` is how much of the history has been read, 0 to 1. `stale` is a sentence
+    when no news can arrive (the host is unreachable), empty otherwise. `empty` is said while there are no points.
     """
 
     series: tuple[ChartSeries, ...] = ()
     loaded: float = 1.0
     stale: str = ""
     empty: str = "no metrics yet"
+    lines: tuple[ReferenceLine, ...] = ()
+
+
+def reference_lines(
+    series: Sequence[ChartSeries], lines: Mapping[str, Mapping[str, float]]
+) -> tuple[ReferenceLine, ...]:
+    """The levels of the metrics on one chart; one that two of them share is drawn once."""
+    found = {ReferenceLine(label, value) for line in series for label, value in lines.get(line.label, {}).items()}
+    return tuple(sorted(found, key=lambda line: (line.label, line.value)))
 
 
 @dataclass(frozen=True, slots=True)

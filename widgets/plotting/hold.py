@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ...engine.series_view import SeriesView
 from .data import ChartData, ChartOptions
-from .legend import draw_legend, rows_needed, summary_entry
+from .legend import draw_legend, rows_needed, summary_entries
 from .ranges import YView, x_scale, y_view
 from .scale import Scale
 
@@ -32,6 +32,7 @@ def continues(before: ChartData, after: ChartData) -> bool:
     """Whether `after` is `before` and more points: the same series, nothing taken back, both read to the end."""
     return (
         min(before.loaded, after.loaded) >= 1
+        and before.lines == after.lines
         and len(before.series) == len(after.series)
         and all(
             (old.label, old.slot) == (new.label, new.slot) and _extends(old.view, new.view)
@@ -98,7 +99,7 @@ def with_legend(before: Picture, data: ChartData) -> Picture | None:
         return None
     canvas, frame = before.canvas.copy(), before.frame
     if frame.legend_rows:
-        entries = [summary_entry(series) for series in data.series]
+        entries = summary_entries(data)
         if rows_needed(entries, *legend_room(canvas.width, canvas.height)) != frame.legend_rows:
             return None
         draw_legend(canvas, frame.legend, frame.legend_rows, LEFT, entries)

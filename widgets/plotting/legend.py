@@ -11,10 +11,12 @@ from ...engine.series_stats import best, non_finite
 from ...engine.series_view import Reading, XAxis
 from .canvas import Canvas, plain_text, shorten
 from .colours import ERROR, MARKERS, MUTED, PLAIN, SLOTS, STRONG, bright
-from .data import ChartSeries
+from .data import ChartData, ChartSeries
 from .scale import clock_label
 
 GAP = 3
+DASH = "╌"
+"""What levels across a chart are drawn with; curves are dots and lines, the grid is finer."""
 LEAST_NAME = 8
 """Cells of a name below which it no longer tells the metrics apart."""
 Part = tuple[str, int]
@@ -55,6 +57,30 @@ def place(reading: Reading, axis: XAxis) -> str:
     if axis == "time":
         return f"{clock_label(reading.time_s)}, {step}"
     return step
+
+
+def summary_entries(data: ChartData) -> list[Entry]:
+    """One for each series, then one for each level across the chart."""
+    return [*(summary_entry(series) for series in data.series), *line_entries(data)]
+
+
+def line_entries(data: ChartData) -> list[Entry]:
+    """What the legend says of the levels; under a crosshair they are the same."""
+    return [
+        Entry(
+            (
+                (DASH * 2, bright(line_slot(place))),
+                (f" {plain_text(line.label)}", bright(line_slot(place))),
+                (f" {number(line.value)}", MUTED),
+            )
+        )
+        for place, line in enumerate(data.lines)
+    ]
+
+
+def line_slot(place: int) -> int:
+    """The colour of a level: from the end, where the fewest series are."""
+    return SLOTS - 1 - place % SLOTS
 
 
 def summary_entry(series: ChartSeries) -> Entry:

@@ -16,13 +16,14 @@ from ...engine.format import count, number
 from ...engine.series_stats import non_finite
 from .braille import BRAILLE_BLANK, encode
 from .canvas import Canvas, plain_text, shorten
-from .colours import CURSOR, ERROR, GRID, MUTED, STRONG, WARNING, bright, faint
+from .colours import ERROR, GRID, MUTED, STRONG, WARNING, bright, faint
 from .data import ChartData, ChartOptions
 from .hold import LEFT, axes_after, legend_room
 from .layers import Layer, build_layer
-from .legend import Entry, draw_legend, marker_of, reading_entry, rows_needed, summary_entry
+from .legend import Entry, draw_legend, marker_of, rows_needed, summary_entries
+from .levels import draw_levels, label_levels
 from .ranges import Beyond, YView
-from .scale import Scale, Tick, clock_label, spaced_ticks, tick_labels, ticks
+from .scale import Scale, Tick, spaced_ticks, ticks
 
 TICK_ROWS = 3
 """At most one y label in so many rows."""
@@ -85,9 +86,9 @@ def paint(data: ChartData, options: ChartOptions, width: int, height: int, befor
     `before` is what was drawn last: if `data` only adds points to it, its axes hold as long as they can.
     """
     x, y, weights = axes_after(before, data, options)
-    entries = [summary_entry(series) for series in data.series]
+    entries = summary_entries(data)
     frame = _frame(width, height, entries, y, bad=x is not None and _any_bad(data, options, x))
-    canvas = _ground(before, frame, x, y, width, height, time=options.x_axis == "time")
+    canvas = _ground(before, data, frame, x, y, width, height, time=options.x_axis == "time")
     ground = canvas.copy()
     layers: list[Layer] = []
     if x is not None and y is not None and frame.columns and frame.rows:
@@ -104,6 +105,7 @@ def paint(data: ChartData, options: ChartOptions, width: int, height: int, befor
         return Picture(canvas, data, options, frame)
     if layers:
         _plot(canvas, frame, layers)
+        label_levels(canvas, frame, y.scale, data)
     picture = Picture(canvas, data, options, frame, x, y.scale, y, ground, tuple(la.weight for la in layers))
     _marks(picture, y, layers)
     if y.hidden:
@@ -112,16 +114,25 @@ def paint(data: ChartData, options: ChartOptions, width: int, height: int, befor
 
 
 def _ground(
-    before: Picture | None, frame: Frame, x: Scale | None, y: YView | None, width: int, height: int, *, time: bool
+    before: Picture | None,
+    data: ChartData,
+    frame: Frame,
+    x: Scale | None,
+    y: YView | None,
+    width: int,
+    height: int,
+    *,
+    time: bool,
 ) -> Canvas:
-    """The axes, to draw on; those of `before` where they are the same."""
-    if before is not None and before.ground is not None and y is not None:
+    """The axes and levels, to draw on; those of `before` where they are the same."""
+    if before is not None and before.ground is not None and y is not None and before.data.lines == data.lines:
         ground = before.ground
         if (before.frame, before.x, before.y, ground.width, ground.height) == (frame, x, y.scale, width, height):
             return ground.copy()
     canvas = Canvas(width, height)
     if x is not None and y is not None:
         _axes(canvas, frame, x, y.scale, time=time)
+        draw_levels(canvas, frame, y.scale, data)
     return canvas
 
 
@@ -350,51 +361,3 @@ def _say(canvas: Canvas, frame: Frame, text: str) -> None:
     text = shorten(text, width)
     row = frame.plot + max(0, frame.rows - 1) // 2
     canvas.text(frame.left + (width - len(text)) // 2, min(row, canvas.height - 1), text, MUTED)
-
-
-def with_crosshair(picture: Picture, x: float) -> Canvas:
-    """The picture with a vertical line at `x`, its readings instead of the legend, and `x` itself on the axis."""
-    column = picture.column_of(x)
-    if column is None or picture.x is None:
-        return picture.canvas
-    canvas, frame, scale = picture.canvas.copy(), picture.frame, picture.x
-    for row in range(frame.plot, frame.plot + frame.rows):
-        if canvas.chars[row, column] in _BLANKS:
-            canvas.text(column, row, "│", CURSOR)
-    if frame.legend_rows:
-        cell = column - frame.left
-        low, high = (float(v) for v in scale.value(np.array([cell, cell + 1]) / frame.columns))
-        axis = picture.options.x_axis
-        entries = [reading_entry(s, axis, x, low, np.nextafter(high, -np.inf)) for s in picture.data.series]
-        draw_legend(canvas, frame.legend, frame.legend_rows, LEFT, entries)
-    if frame.labels >= 0:
-        label = _x_label(picture, x)
-        start = max(frame.left, min(column - len(label) // 2, canvas.width - len(label)))
-        _clear_words(canvas, frame.labels, start, start + len(label))
-        canvas.text(start, frame.labels, label, CURSOR)
-    return canvas
-
-
-def _clear_words(canvas: Canvas, row: int, start: int, end: int) -> None:
-    """Blank every word of a row that reaches into [start, end): half a tick label would be another number."""
-    blank = canvas.chars[row] == ord(" ")
-    while start > 0 and not blank[start - 1]:
-        start -= 1
-    while end < canvas.width and not blank[end]:
-        end += 1
-    canvas.text(start, row, " " * (end - start))
-
-
-_BLANKS = (ord(" "), ord("┈"))
-
-
-def _x_label(picture: Picture, x: float) -> str:
-    scale, columns = picture.x, picture.frame.columns
-    if scale is None:
-        return ""
-    if picture.options.x_axis == "time":
-        return f" {clock_label(x, 1.0)} "
-    if picture.options.x_axis == "step":
-        return f" {count(round(x))} "
-    step = (scale.high - scale.low) / max(columns, 1)
-    return f" {tick_labels([x], step)[0] if step > 0 else number(x)} "

@@ -14,6 +14,8 @@ from .data import ChartData, ChartOptions, ChartSeries
 from .scale import Scale, fit
 
 Y_PAD = 0.04
+CURVES_SHARE = 1 / 3
+"""Part of the height that the curves keep at least when the axis reaches out to a level across the chart."""
 
 
 def full_x_range(data: ChartData, axis: XAxis) -> tuple[float, float] | None:
@@ -79,6 +81,7 @@ def y_view(data: ChartData, options: ChartOptions, x: Scale) -> YView:
     low, high = _limits([robust for _, robust in found], options.full_range)
     if math.isnan(low):
         return YView(fit(low, high, log=options.log_y), hidden=_why_nothing(data, options, x))
+    low, high = _with_lines(low, high, data, options)
     scale = fit(low, high, log=options.log_y, pad=Y_PAD)
     note = "log y leaves out values ≤ 0" if options.log_y and _reaches_zero(data, options, x) else ""
     if options.full_range:
@@ -86,6 +89,25 @@ def y_view(data: ChartData, options: ChartOptions, x: Scale) -> YView:
     above = _beyond([(s, r.above) for s, r in found], options, x, high, 1)
     below = _beyond([(s, r.below) for s, r in found], options, x, low, -1)
     return YView(scale, above, below, note=note)
+
+
+def _with_lines(low: float, high: float, data: ChartData, options: ChartOptions) -> tuple[float, float]:
+    """The range with the levels that are near it. A far one would press the curves flat: it gets a mark at the edge."""
+    span = _distance(low, high, options)
+    for line in sorted(data.lines, key=lambda line: abs(line.value - low)):
+        if options.log_y and line.value <= 0:
+            continue
+        wider = min(low, line.value), max(high, line.value)
+        if options.full_range or span == 0 or span >= CURVES_SHARE * _distance(*wider, options):
+            low, high = wider
+    return low, high
+
+
+def _distance(low: float, high: float, options: ChartOptions) -> float:
+    """How far apart two values are drawn."""
+    if not options.log_y:
+        return high - low
+    return math.log(high / low) if low > 0 else math.inf
 
 
 def _limits(ranges: list[RobustRange], full: bool) -> tuple[float, float]:

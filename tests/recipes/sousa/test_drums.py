@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from wavedeck.recipes.sousa.drums import KITS, ROOMS, Drum, bounces, render
+from wavedeck.recipes.sousa.drums import KITS, ROOMS, Drum, Kit, bounces, render
 from wavedeck.recipes.sousa.notation import load_rudiments
-from wavedeck.recipes.sousa.players import TIERS, Performance, make_profiles, perform
+from wavedeck.recipes.sousa.players import TIERS, Performance, Profile, make_profiles, perform
 
 RUDIMENTS = load_rudiments()
 RATE = 16_000
@@ -32,6 +34,26 @@ def test_primaries_of_a_machine_sit_on_the_notated_grid_whatever_the_graces(slug
         assert stroke.hand == rudiment.notes[place].hand
         assert stroke.is_accent == rudiment.notes[place].accent
         assert stroke.actual_velocity == stroke.intended_velocity
+
+
+@given(
+    slug=st.sampled_from(sorted(RUDIMENTS)), tempo=st.floats(40, 220), profile=st.sampled_from(make_profiles(24, 1)),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_what_a_player_intends_is_the_notation_at_any_tempo(
+    slug: str, tempo: float, profile: Profile, seed: int
+) -> None:
+    """Whatever the player's skill, `intended_time_ms` of the primaries is the notated grid, cycle after cycle."""
+    rudiment = RUDIMENTS[slug]
+    strokes = perform(rudiment, profile, tempo, 4.0, np.random.default_rng(seed)).strokes
+    primaries = [stroke for stroke in strokes if stroke.stroke_type != "grace"]
+    for index, stroke in enumerate(primaries):
+        cycle, place = divmod(index, len(rudiment.notes))
+        beats = cycle * rudiment.cycle_beats + rudiment.notes[place].offset
+        assert stroke.intended_time_ms == pytest.approx(120.0 + float(beats) * 60_000 / tempo)
+    graces = sum(stroke.stroke_type == "grace" for stroke in strokes)
+    assert graces == sum(rudiment.notes[index % len(rudiment.notes)].graces for index in range(len(primaries)))
 
 
 @pytest.mark.parametrize("slug", ["flam", "drag", "triple_ratamacue", "flamacue"])
@@ -108,6 +130,29 @@ def test_accents_are_louder_by_some_decibels() -> None:
     assert 4 < 20 * np.log10(level(True) / level(False)) < 16
 
 
+def test_kits_differ_more_from_each_other_than_from_themselves() -> None:
+    """Held-out kits mean little when one that was heard sounds the same. A kit's tuning differs from clip to clip; two
+    kits must differ twice as much, in spectrum (third octaves) and decay (10 ms) together, in decibels."""
+
+    def heard(kit: Kit, seed: int) -> np.ndarray:
+        drum = Drum(kit, 1.0, RATE, np.random.default_rng(seed))
+        hits = np.stack([drum.hit("R", 80.0) for _ in range(12)])
+        power_K = (np.abs(np.fft.rfft(hits, 4096)) ** 2).mean(axis=0)
+        edges = np.geomspace(8, len(power_K), 22).astype(int)
+        bands = 10 * np.log10([power_K[low:high].mean() for low, high in zip(edges, edges[1:], strict=False)])
+        decay = 10 * np.log10((hits.reshape(12, -1, 160) ** 2).mean(axis=(0, 2)) + 1e-9)
+        return np.concatenate([bands - bands.mean(), decay - decay.max()])
+
+    def apart(ones: list[np.ndarray], others: list[np.ndarray]) -> float:
+        return float(np.mean([np.abs(one - other).mean() for one in ones for other in others if one is not other]))
+
+    assert len(KITS) >= 12 and len({kit.name for kit in KITS}) == len(KITS)
+    clips = [[heard(kit, seed) for seed in range(4)] for kit in KITS]
+    for index, ones in enumerate(clips):
+        for others in clips[:index]:
+            assert apart(ones, others) > 2 * max(apart(ones, ones), apart(others, others))
+
+
 def test_hand_timbre_is_what_tells_the_hands_apart() -> None:
     def centroid(hand: str, timbre: float) -> float:
         drum = Drum(KITS[0], timbre, RATE, np.random.default_rng(3))
@@ -135,3 +180,13 @@ def test_clips_are_finite_in_range_and_repeatable() -> None:
         assert one.shape == (4 * RATE,)
         assert np.isfinite(one).all()
         assert 0.3 < np.abs(one).max() <= 1.0
+
+
+def test_diddles_tell_nothing_where_the_hands_do_not() -> None:
+    """With hands that sound alike a diddle's strokes are taps: their loudness would tell the sticking."""
+    for slug in ("double_paradiddle", "paradiddle_diddle"):
+        levels = {
+            timbre: {stroke.intended_velocity for stroke in play(slug, hand_timbre=timbre).strokes}
+            for timbre in (0.0, 0.5, 1.0)
+        }
+        assert levels == {0.0: {120.0, 65.0}, 0.5: {120.0, 65.0, 70.0}, 1.0: {120.0, 65.0, 75.0}}

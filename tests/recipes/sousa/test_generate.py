@@ -15,6 +15,7 @@ import pytest
 
 from wavedeck.engine.context import Context
 from wavedeck.engine.rundir import RunDir
+from wavedeck.recipes.sousa import generate as generate_module
 from wavedeck.recipes.sousa.config import DataConfig, SousaConfig, SynthConfig, data_signature
 from wavedeck.recipes.sousa.generate import generate, is_done, make_clip, plan_set
 from wavedeck.recipes.sousa.tables import (
@@ -104,6 +105,19 @@ def test_a_set_that_exists_is_not_made_again(tmp_path: Path, capsys: pytest.Capt
     assert (set_directory(config, context.data_root) / "samples.csv").stat().st_mtime_ns == stamp
     events = (context.run.path / "events.jsonl").read_text()
     assert '"done":24,"total":24,"unit":"clip"' in events
+
+
+def test_several_processes_make_the_same_set_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate_module, "_WORTH_WORKERS", 10)
+    config = small_config(36)
+    generate(config, Context(RunDir(tmp_path), tmp_path / "one"))
+    config.training.workers = 2
+    generate(config, Context(RunDir(tmp_path), tmp_path / "two"))
+    one, two = (set_directory(config, tmp_path / name) for name in ("one", "two"))
+    files = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(two) for path in two.rglob("*") if path.is_file()) and len(files) == 38
+    for file in files:
+        assert (one / file).read_bytes() == (two / file).read_bytes()
 
 
 def _generate_in(run: Path, data: Path, clips: int) -> None:

@@ -1,0 +1,1 @@
+"""Runs that wait for their turn on this machine, and the process that starts them."""
