@@ -124,9 +124,9 @@ def choose_small_training(terminal: Terminal, wait_for: WaitFor) -> None:
 
 
 def choose_host(terminal: Terminal, wait_for: WaitFor, host: str) -> None:
-    """Three fields before the search line: open the list, take the second, and the command line says so."""
+    """Eight fields before the search line: open the list, take the second, and the command line says so."""
     terminal.press(wait_for, "C-f")
-    for _ in range(3):  # backup, GPUs, host
+    for _ in range(8):  # backup, name, platform, strategy, model, data, GPUs, host
         terminal.press(wait_for, "BTab")
     terminal.press(wait_for, "Enter")
     terminal.press(wait_for, "Down")
