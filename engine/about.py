@@ -36,12 +36,12 @@ def merge_facts(known: dict[str, str], said: Any) -> None:
             _keep(known, name, plain(str(value), TEXT_LENGTH), MOST_FACTS)
 
 
-def merge_numbers(known: dict[str, float], said: Any) -> None:
-    """Take in finite numbers by name."""
+def merge_numbers(known: dict[str, float], said: Any, most: int = MOST_NUMBERS) -> None:
+    """Take in finite numbers by name, `most` of them."""
     for name, value in _entries(said):
         number = finite(value)
         if number is not None:
-            _keep(known, name, number, MOST_NUMBERS)
+            _keep(known, name, number, most)
         elif value is None:
             known.pop(name, None)
 
@@ -56,12 +56,7 @@ def merge_lines(known: Lines, said: Any) -> None:
             known.pop(key, None)
             continue
         found = dict(known.get(key, {}))
-        for label, value in _entries(levels):
-            number = finite(value)
-            if number is not None:
-                _keep(found, label, number, MOST_LABELS)
-            elif value is None:
-                found.pop(label, None)
+        merge_numbers(found, levels, MOST_LABELS)
         if found:
             _keep(known, key, found, MOST_LINES)
         else:

@@ -33,7 +33,6 @@ from .plotting.scale import Scale
 
 SMOOTHINGS: tuple[float | None, ...] = (None, 0.0, 0.6, 0.9, 0.97, 0.99, 0.999)
 """What the smoothing key steps through; None chooses by the number of points."""
-FAST_CELLS = 10
 ZOOM = 1.5
 CURVES_S = 1.0
 """Curves follow the newest points once in so many seconds; the legend, and whatever leaves the axes, at once."""
